@@ -1,0 +1,136 @@
+"""Hands out runs and records how their attempts end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from trigger_celery.engine.scripts import SCRIPTS
+from trigger_celery.store.op import Arg, Call, Flow
+
+Kind = Literal["done", "failed", "retry", "back", "unknown"]
+
+
+@dataclass(slots=True)
+class Grant:
+    """A run handed to a worker session. `epoch` is its fence: every write must carry it."""
+
+    id: str
+    epoch: str
+    attempt: int
+    executing: bool
+    task: str
+    queue: str
+    concurrency_key: str
+    created_ms: int
+    queued_ms: int
+    priority_ms: int
+    max_attempts: int | None
+    tags: tuple[str, ...]
+    payload_type: str
+    payload: str
+
+
+@dataclass(slots=True)
+class Ending:
+    """How one attempt ended; the fields are those of `include/finish.lua`."""
+
+    run_id: str
+    epoch: str
+    kind: Kind
+    detail: str | int
+    data: str
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What a dequeue answered. `runs` is None when the session's lease is gone."""
+
+    answers: list[str]
+    runs: list[Grant] | None
+    timer_in_ms: int | None
+
+
+def _grant(raw: bytes) -> Grant:
+    parts = raw.decode().split("\x1f", 13)
+    tags = parts[11]
+    return Grant(
+        id=parts[0],
+        epoch=parts[1],
+        attempt=int(parts[2]),
+        executing=parts[3] == "EXECUTING",
+        task=parts[4],
+        queue=parts[5],
+        concurrency_key=parts[6],
+        created_ms=int(parts[7]),
+        queued_ms=int(parts[8]),
+        priority_ms=int(parts[9] or 0),
+        max_attempts=int(parts[10]) if parts[10] else None,
+        tags=tuple(tags.split("\x1e")) if tags else (),
+        payload_type=parts[12] or "application/json",
+        payload=parts[13],
+    )
+
+
+def _exchange(reply: Any) -> Exchange:
+    answers, runs, timer, now = reply
+    return Exchange(
+        answers=[answer.decode() for answer in answers],
+        runs=None if runs == b"gone" else [_grant(raw) for raw in runs],
+        timer_in_ms=max(0, int(float(timer)) - int(now)) if timer else None,
+    )
+
+
+def _items(endings: Sequence[Ending]) -> list[Arg]:
+    items: list[Arg] = []
+    for ending in endings:
+        items += (ending.run_id, ending.epoch, ending.kind, ending.detail, ending.data)
+    return items
+
+
+def dequeue(
+    scope: str,
+    op_id: str,
+    session: str,
+    worker_queues: str,
+    want: int,
+    endings: Sequence[Ending],
+    retention: int,
+    *,
+    start: bool,
+) -> Call:
+    """Return the call that records endings and takes up to *want* runs for the session.
+
+    *worker_queues* are tokens parted by spaces. With *start* the runs are EXECUTING at once.
+    A repeat with the same *op_id* answers with the same runs.
+    """
+    return SCRIPTS.dequeue_runs(
+        scope,
+        _items(endings),
+        _exchange,
+        op_id=op_id,
+        session=session,
+        worker_queues=worker_queues,
+        want=want,
+        start="1" if start else "0",
+        retention=retention,
+    )
+
+
+def _answers(reply: Any) -> list[str]:
+    return [answer.decode() for answer in reply]
+
+
+def finish(scope: str, op_id: str, endings: Sequence[Ending], retention: int) -> Flow[list[str]]:
+    """Record endings; answers ok, stale, final or gone for each."""
+    answers: list[str] = yield SCRIPTS.finish_runs(
+        scope, _items(endings), _answers, op_id=op_id, retention=retention
+    )
+    return answers
+
+
+def start(scope: str, op_id: str, run_id: str, epoch: str) -> Flow[int | None]:
+    """Begin a dequeued run; returns the attempt's number, or None if it is not ours to begin."""
+    reply = yield SCRIPTS.start_run(scope, op_id=op_id, run_id=run_id, epoch=epoch)
+    return int(reply[1]) if reply[0] == b"ok" else None

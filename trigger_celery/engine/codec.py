@@ -1,0 +1,94 @@
+"""Between stored hashes and model values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from trigger_celery.model.packet import JSON, decode
+from trigger_celery.model.run import Attempt, Run, RunError, RunStatus
+
+
+def dump_error(error: RunError) -> str:
+    """Return the stored form of an error."""
+    return json.dumps(error.to_dict(), ensure_ascii=False, separators=(",", ":"))
+
+
+def fields_of(flat: Sequence[bytes]) -> dict[str, str]:
+    """Turn a flat reply of fields and values into a dict."""
+    texts = [item.decode() for item in flat]
+    return dict(zip(texts[::2], texts[1::2], strict=True))
+
+
+def _instant(fields: dict[str, str], name: str) -> datetime | None:
+    value = fields.get(name)
+    return datetime.fromtimestamp(int(value) / 1000, UTC) if value else None
+
+
+def _body(text: str, kind: str) -> Any:
+    return decode(text, kind) if text else None
+
+
+def _attempt(raw: bytes) -> Attempt:
+    stored = json.loads(raw)
+    return Attempt(
+        number=stored["number"],
+        started_at=datetime.fromtimestamp(stored["started"] / 1000, UTC),
+        finished_at=datetime.fromtimestamp(stored["finished"] / 1000, UTC),
+        error=RunError.from_dict(stored["error"]),
+    )
+
+
+def _duration(fields: dict[str, str], status: RunStatus) -> int:
+    if "started" not in fields:
+        return 0
+    end = fields.get("finished") or fields.get("updated") or fields["started"]
+    return max(0, int(end) - int(fields["started"])) if status.is_final else 0
+
+
+def run_of(run_id: str, flat: Sequence[bytes], bodies: Sequence[Any] = ()) -> Run:
+    """Build a run from its hash and, where read, payload, output, error, metadata, attempts."""
+    fields = fields_of(flat)
+    status = RunStatus(fields["status"])
+    payload, output, error, metadata = ("", "", "", "")
+    attempts: tuple[Attempt, ...] = ()
+    if bodies:
+        payload, output, error, metadata = (item.decode() for item in bodies[:4])
+        attempts = tuple(_attempt(raw) for raw in bodies[4])
+    output = output or fields.get("output", "")
+    payload = payload or fields.get("payload", "")
+    prio = int(fields.get("prio", 0))
+    tags = fields.get("tags")
+    text_payload = fields.get("ptype") == "text/plain" and bodies
+    return Run(
+        id=run_id,
+        status=status,
+        task_identifier=fields["task"],
+        queue=fields["queue"],
+        concurrency_key=fields.get("ckey"),
+        priority=prio / 1000,
+        tags=tuple(tags.split("\x1f")) if tags else (),
+        metadata=json.loads(metadata) if metadata else None,
+        payload=payload if text_payload else _body(payload, fields.get("ptype", JSON)),
+        output=_output(output, fields),
+        error=RunError.from_dict(json.loads(error)) if error else None,
+        attempt_count=int(fields.get("attempt", 0)),
+        max_attempts=int(fields["max"]) if "max" in fields else None,
+        created_at=_instant(fields, "created"),
+        updated_at=_instant(fields, "updated") or _instant(fields, "created"),
+        queued_at=None if status == RunStatus.DELAYED else _instant(fields, "queued"),
+        started_at=_instant(fields, "started"),
+        finished_at=_instant(fields, "finished"),
+        delayed_until=_instant(fields, "due"),
+        duration_ms=_duration(fields, status),
+        attempts=attempts,
+    )
+
+
+def _output(text: str, fields: dict[str, str]) -> Any:
+    kind = fields.get("otype", JSON)
+    if kind == "text/plain":
+        return text if fields["status"] == "COMPLETED" else None
+    return _body(text, kind)

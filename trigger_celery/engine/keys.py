@@ -1,0 +1,104 @@
+"""Every key of the store: its name, type, content, and who removes it.
+
+The only place where key names are made. Scripts get the same names as functions `key_<name>(…)`,
+which the script loader puts in front of the scripts that use them. `docs/internals/keys.md` is
+generated from this table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trigger_celery.errors import ConfigurationError
+from trigger_celery.model.transitions import TRANSITIONS
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One kind of key. `parts` are the arguments that follow its name."""
+
+    name: str
+    parts: tuple[str, ...]
+    type: str
+    holds: str
+    removed: str
+
+
+KEYS: tuple[Key, ...] = (
+    Key("env", (), "hash", "environment limit, virtual clocks of the worker queues, sweep times", "permanent: one per environment"),
+    Key("clock", (), "string", "offset of the test clock in ms", "permanent: tests only"),
+    Key("run", ("id",), "hash", "status, epoch, owner, attempt, task, queue, times, limits; a payload or output up to 64 bytes", "TTL run_retention + 7 days once final; the pruner at run_retention"),
+    Key("payload", ("id",), "string", "payload over 64 bytes", "with its run"),
+    Key("output", ("id",), "string", "output over 64 bytes", "with its run"),
+    Key("error", ("id",), "string", "final error, JSON", "with its run"),
+    Key("metadata", ("id",), "string", "metadata, JSON", "with its run"),
+    Key("attempts", ("id",), "list", "failed attempts, JSON, at most 250", "with its run"),
+    Key("watch", ("id",), "set", "channels of the processes that wait for the run", "TTL 1 hour after the last watcher came"),
+    Key("queue", ("queue",), "hash", "name, limit, paused, worker queues that serve it", "TTL run_retention + 7 days after its last use; a worker that declares it renews it"),
+    Key("queues", (), "hash", "queue token to queue name", "the listing, when the queue's record is gone"),
+    Key("lane", ("lane",), "zset", "pending runs of one worker queue, queue and concurrency key; score = queued time - priority", "vanishes when empty"),
+    Key("lanes", ("queue",), "set", "lanes of the queue that have pending runs", "vanishes when empty"),
+    Key("ready", ("worker_queue",), "zset", "lanes with pending runs and a free slot, by virtual time", "vanishes when empty"),
+    Key("slots", (), "zset", "runs that hold a slot of the environment; score = since", "vanishes when empty"),
+    Key("queue_slots", ("queue",), "zset", "runs that hold a slot of the queue", "vanishes when empty"),
+    Key("key_slots", ("queue", "key"), "zset", "runs that hold a slot of one concurrency key", "vanishes when empty"),
+    Key("timers", (), "zset", "runs that become due (delays, retries); score = due ms", "vanishes when empty"),
+    Key("parked", ("task",), "zset", "runs whose task no live worker knows", "vanishes when empty"),
+    Key("workers", (), "zset", "worker sessions; score = lease deadline", "vanishes when empty"),
+    Key("worker", ("session",), "hash", "what the session said of itself; its last dequeue", "the session's end or the sweeper; TTL 1 day after the last renewal"),
+    Key("owned", ("session",), "set", "runs the session owns", "vanishes when empty; the sweeper"),
+    Key("mailbox", ("session",), "list", "wake-ups of the session", "TTL 1 minute after the last message"),
+    Key("idle", ("worker_queue",), "zset", "sessions that wait for work; score = since", "vanishes when empty; the sweeper"),
+    Key("worker_queues", (), "set", "worker queues ever served", "permanent: as many as the deployment has"),
+    Key("tasks", (), "hash", "task id to its definition, as workers declared it", "permanent: as many as the code has"),
+    Key("index_status", ("status",), "zset", "runs of one status; score = created", "the pruner, with each run"),
+    Key("index_task", ("task",), "zset", "runs of one task; score = created", "the pruner, with each run"),
+    Key("index_queue", ("queue",), "zset", "runs in a queue other than their task's own; score = created", "the pruner, with each run"),
+    Key("index_tag", ("tag",), "zset", "runs with one tag; score = created", "the pruner, with each run"),
+    Key("retention", (), "zset", "final runs; score = when to prune", "vanishes when empty"),
+    Key("changes", (), "stream", "every change of a run: run, status, change number; about 10,000 entries", "permanent: trimmed at every write"),
+)  # fmt: skip
+
+PERMANENT = frozenset({"env", "clock", "worker_queues", "tasks", "changes", "queues"})
+"""Keys that outlive every run; there is a bounded number of them per environment."""
+
+
+def scope(project: str, env: str) -> str:
+    """Return the hash tag that every key of the environment starts with."""
+    for name, value in (("project", project), ("env", env)):
+        if not value or len(value) > 64 or not value.replace("-", "").replace("_", "").isalnum():
+            raise ConfigurationError(
+                f"{name}={value!r} cannot name an environment: use 1 to 64 letters, digits, "
+                "'-' or '_'"
+            )
+    return f"{{tc:{project}:{env}}}"
+
+
+def key(scope: str, name: str, *parts: str) -> str:
+    """Return the name of a key, as the scripts make it."""
+    known = _BY_NAME[name]
+    if len(parts) != len(known.parts):
+        raise TypeError(f"key {name!r} takes {known.parts}, got {parts}")
+    return ":".join((scope, name, *parts))
+
+
+_BY_NAME = {kind.name: kind for kind in KEYS}
+
+
+def _lua(kind: Key) -> str:
+    args = ", ".join(kind.parts)
+    tail = "".join(f"..':'..{part}" for part in kind.parts)
+    return f"local function key_{kind.name}({args}) return KEYS[1]..':{kind.name}'{tail} end"
+
+
+def preludes() -> dict[str, str]:
+    """Return what scripts may use by name: the key functions and the table of legal changes."""
+    legal = "|".join(
+        f"{before.value}>{after.value}"
+        for before, afters in TRANSITIONS.items()
+        if before is not None
+        for after in sorted(afters, key=lambda status: status.value)
+    )
+    lines = {f"key_{kind.name}": _lua(kind) for kind in KEYS}
+    lines["LEGAL"] = f"local LEGAL = '|{legal}|'"
+    return lines

@@ -1,0 +1,97 @@
+-- create_runs: makes runs of one task, queued or delayed. A run id that exists is left alone, so
+-- the call may be repeated; the run id is its operation id.
+-- KEYS  scope
+-- ARGV  task declared worker_queue queue key max retention items...
+--       declared '0': queue, worker queue come from what workers declared, if they did.
+--       One item: id, mode (now | in | at), delay ms, priority ms, packet type, payload,
+--       tags parted by U+001F, metadata JSON.
+-- REPLY per item the status the run was created with, or again
+-- TTL   run: none while not final; queue record: run_retention + 7 days unless declared
+-- INCLUDE clock
+-- INCLUDE change
+-- INCLUDE lanes
+local now = clock()
+
+if declared == '0' then
+  local known = redis.call('HGET', key_tasks(), task)
+  local own_queue, own_worker_queue = 'task/' .. task, worker_queue
+  if known then own_queue, own_worker_queue = string.match(known, '^([^\31]*)\31([^\31]*)') end
+  if queue == '' then queue = own_queue end
+  worker_queue = own_worker_queue
+end
+
+local q = token(queue)
+local lane = token(worker_queue) .. ':' .. q .. ':' .. (key == '' and '' or token(key))
+local known = redis.call('HMGET', key_queue(q), 'name', 'declared')
+if not known[1] then
+  redis.call('HSET', key_queue(q), 'name', queue)
+  redis.call('HSET', key_queues(), q, queue)
+end
+if not known[2] then
+  redis.call('PEXPIRE', key_queue(q), int(tonumber(retention) + 604800000))
+end
+
+local function index(id, tags)
+  redis.call('ZADD', key_index_task(token(task)), int(now), id)
+  if queue ~= 'task/' .. task then
+    redis.call('ZADD', key_index_queue(q), int(now), id)
+  end
+  for tag in string.gmatch(tags, '[^\31]+') do
+    redis.call('ZADD', key_index_tag(token(tag)), int(now), id)
+  end
+end
+
+local function due_at(mode, delay)
+  if mode == 'in' then return now + tonumber(delay) end
+  if mode == 'at' then return math.max(now, tonumber(delay)) end
+  return now
+end
+
+local function create(id, mode, delay, prio, ptype, payload, tags, metadata)
+  local due = due_at(mode, delay)
+  local status = due > now and 'DELAYED' or 'QUEUED'
+  local fields = {
+    'status', status, 'task', task, 'queue', queue, 'lane', lane,
+    'created', int(now), 'queued', int(due), 'n', '1',
+  }
+  local function add(name, value)
+    fields[#fields + 1] = name
+    fields[#fields + 1] = value
+  end
+  if key ~= '' then add('ckey', key) end
+  if max ~= '' then add('max', max) end
+  if prio ~= '0' then add('prio', prio) end
+  if tags ~= '' then add('tags', tags) end
+  if ptype ~= 'application/json' then add('ptype', ptype) end
+  if status == 'DELAYED' then add('due', int(due)) end
+  if #payload <= 64 then
+    add('payload', payload)
+  else
+    redis.call('SET', key_payload(id), payload)
+  end
+  if metadata ~= '' then redis.call('SET', key_metadata(id), metadata) end
+  redis.call('HSET', key_run(id), unpack(fields))
+  redis.call('ZADD', key_index_status(status), int(now), id)
+  index(id, tags)
+  announce(id, status, '1')
+  return status, due
+end
+
+local answers, entries = {}, {}
+for i = items, #ARGV, 8 do
+  local id = ARGV[i]
+  if redis.call('EXISTS', key_run(id)) == 1 then
+    answers[#answers + 1] = 'again'
+  else
+    local status, due = create(unpack(ARGV, i, i + 7))
+    answers[#answers + 1] = status
+    if status == 'QUEUED' then
+      entries[#entries + 1] = int(due - tonumber(ARGV[i + 3]))
+      entries[#entries + 1] = id
+    else
+      arm(id, due, now)
+    end
+  end
+end
+if #entries > 0 then enqueue(lane, entries) end
+return answers

@@ -1,0 +1,30 @@
+-- How a run changes: fields, status index, change number, feed and watchers, in one place.
+local FINAL = {
+  COMPLETED = true, FAILED = true, CANCELED = true, CRASHED = true,
+  SYSTEM_FAILURE = true, EXPIRED = true, TIMED_OUT = true,
+}
+
+local function legal(before, after)
+  return string.find(LEGAL, '|' .. before .. '>' .. after .. '|', 1, true) ~= nil
+end
+
+local function announce(id, status, n, watched)
+  redis.call('XADD', key_changes(), 'MAXLEN', '~', '10000', '*',
+    'run', id, 'status', status, 'n', n)
+  if watched then
+    for _, channel in ipairs(redis.call('SMEMBERS', key_watch(id))) do
+      redis.call('PUBLISH', channel, id)
+    end
+  end
+end
+
+-- run: {id, before, created, n, watched}; further arguments are field, value, …
+local function change(run, after, now, ...)
+  local n = int(tonumber(run.n) + 1)
+  redis.call('HSET', key_run(run.id), 'status', after, 'n', n, 'updated', int(now), ...)
+  if run.before ~= after then
+    redis.call('ZREM', key_index_status(run.before), run.id)
+    redis.call('ZADD', key_index_status(after), run.created, run.id)
+  end
+  announce(run.id, after, n, run.watched)
+end

@@ -1,0 +1,120 @@
+-- Ends attempts. One item: id, epoch, kind, detail, data.
+--   done     detail: packet type        data: output
+--   failed   detail: final status       data: error, JSON
+--   retry    detail: delay ms           data: error, JSON
+--   back     not started after all      unknown  the worker does not have the task
+-- Answers: ok | stale (another owner, or not in a state to end) | final (ended otherwise before)
+--   | gone (no such run).
+local STATE = {
+  'status', 'epoch', 'owner', 'lane', 'created', 'n', 'watch', 'attempt', 'since', 'op',
+  'task', 'payload', 'prio', 'queued',
+}
+local REQUEUE_FROM_MS = 30000
+
+local function seal(id, f, retention, now)
+  redis.call('ZADD', key_retention(), int(now + retention), id)
+  local ttl = int(retention + 604800000)
+  redis.call('PEXPIRE', key_run(id), ttl)
+  if not f[12] then redis.call('PEXPIRE', key_payload(id), ttl) end
+  redis.call('PEXPIRE', key_metadata(id), ttl)
+  if (f[8] or '0') ~= '0' then redis.call('PEXPIRE', key_attempts(id), ttl) end
+  return ttl
+end
+
+local function note_attempt(id, f, now, error)
+  redis.call('RPUSH', key_attempts(id), '{"number":' .. (f[8] or '0') .. ',"started":'
+    .. (f[9] or int(now)) .. ',"finished":' .. int(now) .. ',"error":' .. error .. '}')
+  redis.call('LTRIM', key_attempts(id), -250, -1)
+end
+
+local function put_output(id, ptype, data, ttl)
+  if ptype ~= 'application/json' then redis.call('HSET', key_run(id), 'otype', ptype) end
+  if #data <= 64 then
+    redis.call('HSET', key_run(id), 'output', data)
+  else
+    redis.call('SET', key_output(id), data, 'PX', ttl)
+  end
+end
+
+-- Another live worker may have the task: then the run tries again in a moment.
+local function known_elsewhere(task, session)
+  for _, other in ipairs(redis.call('ZRANGE', key_workers(), 0, 99)) do
+    local tasks = redis.call('HGET', key_worker(other), 'tasks') or ''
+    if other ~= session and string.find(tasks, '\31' .. task .. '\31', 1, true) then
+      return true
+    end
+  end
+  return false
+end
+
+local function give_back(run, f, op_id, kind, now, freed)
+  release(run.id, f[4], f[3], freed)
+  local attempt = tonumber(f[8] or '0')
+  if run.before == 'EXECUTING' then attempt = attempt - 1 end
+  redis.call('HDEL', key_run(run.id), 'owner')
+  if kind == 'unknown' and not known_elsewhere(f[11], f[3]) then
+    change(run, 'PENDING_VERSION', now, 'op', op_id, 'attempt', attempt)
+    redis.call('ZADD', key_parked(token(f[11])), f[5], run.id)
+    return
+  end
+  change(run, 'QUEUED', now, 'op', op_id, 'attempt', attempt)
+  if kind == 'unknown' then
+    arm(run.id, now + 500, now)
+  else
+    enqueue(f[4], { int(tonumber(f[14]) - tonumber(f[13] or '0')), run.id })
+  end
+end
+
+local function retry(run, f, op_id, delay, error, now, freed)
+  note_attempt(run.id, f, now, error)
+  if delay < REQUEUE_FROM_MS then
+    change(run, 'EXECUTING', now, 'op', op_id, 'attempt', int(tonumber(f[8]) + 1),
+      'since', int(now + delay))
+    return
+  end
+  release(run.id, f[4], f[3], freed)
+  redis.call('HDEL', key_run(run.id), 'owner')
+  change(run, 'QUEUED', now, 'op', op_id)
+  arm(run.id, now + delay, now)
+end
+
+local function finish(op_id, id, epoch, kind, detail, data, retention, now, freed)
+  local f = redis.call('HMGET', key_run(id), unpack(STATE))
+  local status = f[1]
+  if not status then return 'gone' end
+  if f[10] == op_id then return 'ok' end
+  if FINAL[status] then return 'final' end
+  local early = kind == 'back' or kind == 'unknown'
+  if f[2] ~= epoch or not (status == 'EXECUTING' or (early and status == 'DEQUEUED')) then
+    return 'stale'
+  end
+  local run = { id = id, before = status, created = f[5], n = f[6], watched = f[7] }
+  if early then
+    give_back(run, f, op_id, kind, now, freed)
+  elseif kind == 'retry' then
+    retry(run, f, op_id, tonumber(detail), data, now, freed)
+  else
+    local after = kind == 'done' and 'COMPLETED' or detail
+    if not (FINAL[after] and legal(status, after)) then return 'stale' end
+    release(id, f[4], f[3], freed)
+    if kind == 'failed' then note_attempt(id, f, now, data) end
+    local ttl = seal(id, f, tonumber(retention), now)
+    if kind == 'done' then
+      put_output(id, detail, data, ttl)
+    else
+      redis.call('SET', key_error(id), data, 'PX', ttl)
+    end
+    change(run, after, now, 'op', op_id, 'finished', int(now))
+  end
+  return 'ok'
+end
+
+local function finish_all(op_id, first, retention, now, freed)
+  local answers = {}
+  for i = first, #ARGV, 5 do
+    answers[#answers + 1] =
+      finish(op_id, ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4],
+        retention, now, freed)
+  end
+  return answers
+end

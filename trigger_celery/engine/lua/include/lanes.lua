@@ -1,0 +1,68 @@
+-- Lanes: the pending runs of one worker queue, queue and concurrency key, `wq:q:k` in tokens.
+-- A lane stands among the ready lanes of its worker queue exactly when it has runs and room;
+-- a full or paused lane is absent, so a dequeue never steps over it.
+local function token(text)
+  return string.sub(redis.sha1hex(text), 1, 20)
+end
+
+local function split(lane)
+  return string.match(lane, '^(%x*):(%x*):(%x*)$')
+end
+
+-- Free slots of the lane: every concurrency key has the queue's whole limit to itself.
+local function room(q, k)
+  local f = redis.call('HMGET', key_queue(q), 'limit', 'paused')
+  if f[2] then return 0 end
+  if not f[1] then return math.huge end
+  return tonumber(f[1]) - redis.call('ZCARD', key_key_slots(q, k))
+end
+
+-- A lane that becomes ready starts one round behind the clock of its worker queue: a lane that
+-- empties and refills all the time cannot overtake those that wait.
+local function offer(lane, wq, q, k)
+  if redis.call('EXISTS', key_lane(lane)) == 0 or room(q, k) <= 0 then return end
+  local vt = tonumber(redis.call('HGET', key_env(), 'vt:' .. wq) or '0')
+  redis.call('ZADD', key_ready(wq), 'NX', int(vt + 1), lane)
+end
+
+local function wake(wq, count)
+  local found = redis.call('ZPOPMIN', key_idle(wq), count)
+  for i = 1, #found, 2 do
+    redis.call('RPUSH', key_mailbox(found[i]), 'work')
+    redis.call('PEXPIRE', key_mailbox(found[i]), 60000)
+  end
+end
+
+-- entries: score, id, score, id, …
+local function enqueue(lane, entries)
+  local wq, q, k = split(lane)
+  redis.call('ZADD', key_lane(lane), unpack(entries))
+  redis.call('SADD', key_lanes(q), lane)
+  local served = redis.call('HGET', key_queue(q), 'served') or ''
+  if not string.find(served, wq, 1, true) then
+    redis.call('HSET', key_queue(q), 'served', served .. ' ' .. wq)
+  end
+  offer(lane, wq, q, k)
+  wake(wq, #entries / 2)
+end
+
+-- Takes a run out of its lane before it started.
+local function withdraw(id, lane)
+  local wq, q = split(lane)
+  redis.call('ZREM', key_lane(lane), id)
+  if redis.call('EXISTS', key_lane(lane)) == 0 then
+    redis.call('SREM', key_lanes(q), lane)
+    redis.call('ZREM', key_ready(wq), lane)
+  end
+end
+
+-- A timer that is due sooner than the workers look by themselves needs one of them told.
+local function arm(id, due, now)
+  redis.call('ZADD', key_timers(), int(due), id)
+  if due - now < 1500 then
+    for _, session in ipairs(redis.call('ZREVRANGE', key_workers(), 0, 0)) do
+      redis.call('RPUSH', key_mailbox(session), 'timer')
+      redis.call('PEXPIRE', key_mailbox(session), 60000)
+    end
+  end
+end

@@ -1,0 +1,49 @@
+-- Takes runs from a session that is gone: unstarted ones go back to where they stood, started
+-- ones get a new attempt if there is one left, else they end as CRASHED.
+local MAX_LOSSES = 3
+
+local function attempts_allowed(task, max)
+  if max then return tonumber(max) end
+  local known = redis.call('HGET', key_tasks(), task)
+  return tonumber(known and string.match(known, '^[^\31]*\31[^\31]*\31(%d+)') or '1')
+end
+
+-- counted: whether the loss counts towards the three after which a run ends.
+local function recover(id, session, op_id, error, counted, retention, now, freed)
+  local f = redis.call('HMGET', key_run(id), 'status', 'owner', 'lane', 'created', 'n', 'watch',
+    'attempt', 'since', 'task', 'max', 'lost', 'epoch', 'queued', 'prio', 'payload')
+  redis.call('SREM', key_owned(session), id)
+  if f[2] ~= session or not (f[1] == 'DEQUEUED' or f[1] == 'EXECUTING') then return nil end
+  local run = { id = id, before = f[1], created = f[4], n = f[5], watched = f[6] }
+  local epoch = int(tonumber(f[12]) + 1)
+  local lost = tonumber(f[11] or '0') + (counted and f[1] == 'EXECUTING' and 1 or 0)
+  release(id, f[3], session, freed)
+  redis.call('HDEL', key_run(id), 'owner')
+  if f[1] == 'EXECUTING' then
+    redis.call('RPUSH', key_attempts(id), '{"number":' .. f[7] .. ',"started":' .. f[8]
+      .. ',"finished":' .. int(now) .. ',"error":' .. error .. '}')
+    if lost >= MAX_LOSSES or tonumber(f[7]) >= attempts_allowed(f[9], f[10]) then
+      local ttl = int(retention + 604800000)
+      redis.call('ZADD', key_retention(), int(now + retention), id)
+      redis.call('SET', key_error(id), error, 'PX', ttl)
+      for _, name in ipairs({ key_run(id), key_payload(id), key_metadata(id),
+        key_attempts(id) }) do
+        redis.call('PEXPIRE', name, ttl)
+      end
+      change(run, 'CRASHED', now, 'op', op_id, 'epoch', epoch, 'lost', lost,
+        'finished', int(now))
+      return 'CRASHED'
+    end
+  end
+  change(run, 'QUEUED', now, 'op', op_id, 'epoch', epoch, 'lost', lost)
+  enqueue(f[3], { int(tonumber(f[13]) - tonumber(f[14] or '0')), id })
+  return 'QUEUED'
+end
+
+local function forget(session)
+  redis.call('ZREM', key_workers(), session)
+  for wq in string.gmatch(redis.call('HGET', key_worker(session), 'serves') or '', '%x+') do
+    redis.call('ZREM', key_idle(wq), session)
+  end
+  redis.call('DEL', key_worker(session), key_mailbox(session))
+end

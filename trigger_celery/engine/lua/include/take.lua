@@ -1,0 +1,99 @@
+-- Hands runs to a session, oldest first within a lane, fair between lanes, within every limit.
+local WANTED = {
+  'status', 'task', 'queue', 'lane', 'created', 'queued', 'attempt', 'epoch', 'n', 'watch',
+  'ckey', 'prio', 'max', 'tags', 'ptype', 'payload', 'started',
+}
+
+-- One run as one string, fields parted by U+001F, the payload last: cheap to read for a client.
+local function describe(id, f, epoch, attempt, status)
+  return table.concat({
+    id, epoch, attempt, status, f[2], f[3], f[11] or '', f[5], f[6], f[12] or '', f[13] or '',
+    string.gsub(f[14] or '', '\31', '\30'), f[15] or '',
+    f[16] or redis.call('GET', key_payload(id)) or '',
+  }, '\31')
+end
+
+local function grant(id, session, start, now, us)
+  local f = redis.call('HMGET', key_run(id), unpack(WANTED))
+  if f[1] ~= 'QUEUED' then return nil end
+  local run = { id = id, before = 'QUEUED', created = f[5], n = f[9], watched = f[10] }
+  local epoch = int(math.max(us, tonumber(f[8] or '0') + 1))
+  local attempt = tonumber(f[7] or '0')
+  hold(id, f[4], session, now)
+  if start then
+    attempt = attempt + 1
+    change(run, 'EXECUTING', now, 'owner', session, 'epoch', epoch, 'attempt', attempt,
+      'since', int(now), 'started', f[17] or int(now))
+    return describe(id, f, epoch, attempt, 'EXECUTING')
+  end
+  change(run, 'DEQUEUED', now, 'owner', session, 'epoch', epoch)
+  return describe(id, f, epoch, attempt, 'DEQUEUED')
+end
+
+local function take_lane(lane, vt, want, session, start, now, us, runs, ids)
+  local wq, q, k = split(lane)
+  local free = room(q, k)
+  local share = math.max(1, math.floor(want / (redis.call('ZCARD', key_ready(wq)) + 1)))
+  local count = math.min(share, free)
+  if count <= 0 then return 0 end
+  local found = redis.call('ZPOPMIN', key_lane(lane), count)
+  local taken = 0
+  for i = 1, #found, 2 do
+    local run = grant(found[i], session, start, now, us)
+    if run then
+      taken = taken + 1
+      runs[#runs + 1] = run
+      ids[#ids + 1] = found[i]
+    end
+  end
+  redis.call('HSET', key_env(), 'vt:' .. wq, vt)
+  if redis.call('EXISTS', key_lane(lane)) == 0 then
+    redis.call('SREM', key_lanes(q), lane)
+  elseif free > taken then
+    redis.call('ZADD', key_ready(wq), int(tonumber(vt) + math.max(taken, 1)), lane)
+  end
+  return taken
+end
+
+-- The runs a repeated call was given the first time, as far as the session still owns them.
+local function taken_before(session, ids)
+  local runs = {}
+  for id in string.gmatch(ids, '%S+') do
+    local f = redis.call('HMGET', key_run(id), unpack(WANTED))
+    local owner = redis.call('HGET', key_run(id), 'owner')
+    if owner == session and (f[1] == 'DEQUEUED' or f[1] == 'EXECUTING') then
+      runs[#runs + 1] = describe(id, f, f[8], f[7] or '0', f[1])
+    end
+  end
+  return runs
+end
+
+-- Returns the runs, or nil when the session's lease has been taken away.
+local function take(op_id, session, worker_queues, want, start, now, us)
+  if not redis.call('ZSCORE', key_workers(), session) then return nil end
+  local last = redis.call('HMGET', key_worker(session), 'op', 'taken')
+  if last[1] == op_id then return taken_before(session, last[2] or '') end
+  local limit = redis.call('HGET', key_env(), 'limit')
+  local open = limit and tonumber(limit) - redis.call('ZCARD', key_slots()) or math.huge
+  local runs, ids = {}, {}
+  for wq in string.gmatch(worker_queues, '%x+') do
+    while #runs < want and #runs < open do
+      local popped = redis.call('ZPOPMIN', key_ready(wq))
+      if not popped[1] then break end
+      local left = math.min(want, open) - #runs
+      take_lane(popped[1], popped[2], left, session, start, now, us, runs, ids)
+    end
+  end
+  if #ids > 0 then
+    redis.call('HSET', key_worker(session), 'op', op_id, 'taken', table.concat(ids, ' '))
+  end
+  for wq in string.gmatch(worker_queues, '%x+') do
+    if #runs < want then
+      redis.call('ZADD', key_idle(wq), int(now), session)
+    else
+      redis.call('ZREM', key_idle(wq), session)
+      if #runs < open and redis.call('EXISTS', key_ready(wq)) == 1 then wake(wq, 1) end
+    end
+  end
+  return runs
+end

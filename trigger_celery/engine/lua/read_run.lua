@@ -1,0 +1,23 @@
+-- read_run: the whole record of a run, and registers the caller's channel for its next changes.
+-- KEYS  scope
+-- ARGV  run_id channel bodies
+--       channel '': do not watch. bodies '0': only the hash.
+-- REPLY {fields and values, payload, output, error, metadata, attempts} | empty when unknown
+-- TTL   watch: 1 hour
+local fields = redis.call('HGETALL', key_run(run_id))
+if #fields == 0 then return {} end
+if channel ~= '' then
+  redis.call('SADD', key_watch(run_id), channel)
+  redis.call('PEXPIRE', key_watch(run_id), 3600000)
+  redis.call('HSET', key_run(run_id), 'watch', '1')
+end
+if bodies == '0' then return { fields } end
+local function text(value) return value or '' end
+return {
+  fields,
+  text(redis.call('GET', key_payload(run_id))),
+  text(redis.call('GET', key_output(run_id))),
+  text(redis.call('GET', key_error(run_id))),
+  text(redis.call('GET', key_metadata(run_id))),
+  redis.call('LRANGE', key_attempts(run_id), 0, -1),
+}

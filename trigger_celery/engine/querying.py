@@ -1,0 +1,159 @@
+"""Reads runs and queues: one by id, pages by filters, and waits for a run to end."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from trigger_celery.engine.codec import run_of
+from trigger_celery.engine.scripts import SCRIPTS
+from trigger_celery.errors import InvalidOptionError, PollTimeoutError, RunNotFoundError
+from trigger_celery.model.run import Run, RunStatus
+from trigger_celery.store.op import Await, Flow, Listen
+
+MAX_PAGE = 100
+_FIRST_LOOK = 0.5
+_LAST_LOOK = 5.0
+
+
+def not_found(run_id: str) -> RunNotFoundError:
+    """Return the error for a run that is not there."""
+    return RunNotFoundError(
+        f"no run {run_id!r}: it was never triggered in this environment, or its retention has "
+        "passed"
+    )
+
+
+def read_run(scope: str, run_id: str, channel: str = "") -> Flow[Run]:
+    """Return the run with payload, output and attempts. Raises RunNotFoundError.
+
+    With a *channel*, its next changes are announced there.
+    """
+    reply = yield SCRIPTS.read_run(scope, run_id=run_id, channel=channel, bodies="1")
+    if not reply:
+        raise not_found(run_id)
+    return run_of(run_id, reply[0], reply[1:])
+
+
+def wait_for_end(scope: str, run_id: str, timeout: float | None) -> Flow[Run]:
+    """Return the run once it is final. Raises PollTimeoutError after *timeout* seconds.
+
+    Announcements make it quick; looking again at growing intervals makes it sure.
+    """
+    topic = yield Listen(run_id)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    pause = _FIRST_LOOK
+    while True:
+        run = yield from read_run(scope, run_id, topic.channel)
+        if run.is_completed:
+            return run
+        left = pause if deadline is None else min(pause, deadline - time.monotonic())
+        if left <= 0:
+            raise PollTimeoutError(
+                f"run {run_id} is still {run.status} after {timeout:g} s. It goes on; poll again, "
+                "or look with trigger-celery runs get."
+            )
+        yield Await(topic, left)
+        pause = min(pause * 1.5, _LAST_LOOK)
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs to list; empty means any, several of a kind mean any of them."""
+
+    statuses: tuple[RunStatus, ...] = ()
+    tasks: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    queues: tuple[str, ...] = ()
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunPage:
+    """A page of runs, newest first, without payloads. `next_cursor` is None at the end."""
+
+    runs: list[Run] = field(default_factory=list)
+    next_cursor: str | None = None
+
+    def __iter__(self) -> Any:
+        return iter(self.runs)
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+
+def _cursor(text: str | None) -> tuple[str, str]:
+    if text is None:
+        return "", ""
+    try:
+        score, _, run_id = base64.urlsafe_b64decode(text.encode()).decode().partition(" ")
+        float(score)
+        if not run_id.startswith("run_"):
+            raise ValueError
+    except ValueError:
+        raise InvalidOptionError(
+            f"{text!r} is not a cursor: pass `next_cursor` of the page before, as it is"
+        ) from None
+    return score, run_id
+
+
+def _bound(value: datetime | None, otherwise: str) -> str:
+    return otherwise if value is None else str(int(value.timestamp() * 1000))
+
+
+def list_runs(scope: str, wanted: RunFilter, limit: int, cursor: str | None) -> Flow[RunPage]:
+    """Return one page of at most *limit* (up to 100) runs."""
+    if type(limit) is not int or not 1 <= limit <= MAX_PAGE:
+        raise InvalidOptionError(f"limit={limit!r}: a page has 1 to {MAX_PAGE} runs")
+    score, after = _cursor(cursor)
+    runs: list[Run] = []
+    while len(runs) < limit:
+        reply: Sequence[Any] = yield SCRIPTS.list_runs(
+            scope,
+            statuses="\x1f".join(wanted.statuses or tuple(RunStatus)),
+            tasks="\x1f".join(wanted.tasks),
+            queues="\x1f".join(wanted.queues),
+            tags="\x1f".join(wanted.tags),
+            oldest=_bound(wanted.created_from, "0"),
+            newest=_bound(wanted.created_to, "9999999999999"),
+            after_score=score,
+            after_id=after,
+            count=limit - len(runs),
+        )
+        runs += [run_of(run_id.decode(), flat) for run_id, flat in reply[:-1]]
+        score, after = (part.decode() for part in reply[-1])
+        if not after:
+            return RunPage(runs, None)
+    return RunPage(runs, base64.urlsafe_b64encode(f"{score} {after}".encode()).decode())
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """A queue: its limit (None for none), and how many of its runs execute and wait."""
+
+    name: str
+    concurrency_limit: int | None
+    paused: bool
+    running: int
+    queued: int
+    declared: bool
+
+
+def list_queues(scope: str) -> Flow[list[QueueState]]:
+    """Return every queue, by name."""
+    cursor = b"0"
+    found: dict[str, QueueState] = {}
+    while True:
+        cursor, queues = yield SCRIPTS.read_queues(scope, cursor=cursor)
+        for name, limit, paused, running, queued, declared in queues:
+            text = name.decode()
+            found[text] = QueueState(
+                text, int(limit) if limit else None, bool(paused), running, queued, bool(declared)
+            )
+        if cursor == b"0":
+            return [found[name] for name in sorted(found)]

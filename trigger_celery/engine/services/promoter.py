@@ -1,0 +1,26 @@
+"""Promoter: queues runs whose delay or retry time has come."""
+
+from __future__ import annotations
+
+from trigger_celery.engine import sessions
+from trigger_celery.store.op import Flow
+
+BATCH = 200
+LOOK_EVERY = 1.0
+"""Seconds between looks when nothing is due. Timers due sooner are announced when they are set."""
+
+
+class Promoter:
+    """Fires timers at their time: sleeps until the next is due, at most a second."""
+
+    name = "promoter"
+
+    def __init__(self, scope: str) -> None:
+        self._scope = scope
+
+    def tick(self) -> Flow[float]:
+        """Fire what is due, at most 200 runs a tick."""
+        fired, due_in = yield from sessions.fire_timers(self._scope, BATCH)
+        if fired >= BATCH:
+            return 0.0
+        return LOOK_EVERY if due_in is None else min(LOOK_EVERY, due_in / 1000)

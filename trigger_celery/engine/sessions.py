@@ -1,0 +1,157 @@
+"""Worker sessions: registration, lease, end; and taking over from those that are lost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trigger_celery.engine.scripts import SCRIPTS
+from trigger_celery.model.ids import op_id
+from trigger_celery.store.op import Arg, Flow
+
+LOST_ERROR = json.dumps(
+    {
+        "type": "INTERNAL_ERROR",
+        "code": "TASK_RUN_WORKER_LOST",
+        "message": "The worker that executed this attempt is gone: its lease was not renewed.",
+    },
+    separators=(",", ":"),
+)
+CLOSED_ERROR = json.dumps(
+    {
+        "type": "INTERNAL_ERROR",
+        "code": "TASK_RUN_WORKER_SHUTDOWN",
+        "message": "The worker that executed this attempt was shut down before it ended.",
+    },
+    separators=(",", ":"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskDeclaration:
+    """What a worker says of a task: where its runs go and how many attempts they have."""
+
+    id: str
+    queue: str
+    worker_queue: str
+    max_attempts: int
+    details: Mapping[str, Any]
+
+    def packed(self) -> str:
+        """Return the definition as the scripts read it: parts before the JSON by position."""
+        details = json.dumps(self.details, separators=(",", ":"))
+        return "\x1f".join((self.queue, self.worker_queue, str(self.max_attempts), details))
+
+
+@dataclass(frozen=True, slots=True)
+class SessionDeclaration:
+    """All that a worker registers."""
+
+    session: str
+    lease_ms: int
+    info: Mapping[str, Any]
+    worker_queues: Sequence[str]
+    tasks: Sequence[TaskDeclaration]
+    queues: Mapping[str, int | None]
+    environment_limit: int | None
+
+
+def register(scope: str, declaration: SessionDeclaration) -> Flow[None]:
+    """Register a session, apply the limits it declares, and queue runs parked for its tasks."""
+    items: list[Arg] = []
+    for task in declaration.tasks:
+        items += (task.id, task.packed())
+    for name, limit in declaration.queues.items():
+        items += (name, "" if limit is None else limit)
+    limit = declaration.environment_limit
+    parked = yield SCRIPTS.register_session(
+        scope,
+        items,
+        None,
+        session=declaration.session,
+        lease=declaration.lease_ms,
+        info=json.dumps(declaration.info, separators=(",", ":")),
+        serves="\x1f".join(declaration.worker_queues),
+        tasks="\x1f".join(task.id for task in declaration.tasks),
+        env_limit="" if limit is None else limit,
+        counts=len(declaration.tasks),
+    )
+    for name in declaration.queues:
+        yield from refresh(scope, name)
+    if parked:
+        for task in declaration.tasks:
+            while (yield SCRIPTS.unpark_runs(scope, task=task.id, count=100)) == 100:
+                pass
+
+
+def refresh(scope: str, queue: str) -> Flow[None]:
+    """Offer the queue's lanes that have room, after its limit was raised or it was resumed."""
+    cursor = b"0"
+    while True:
+        cursor = yield SCRIPTS.refresh_lanes(scope, queue=queue, cursor=cursor)
+        if cursor == b"0":
+            return
+
+
+def renew(scope: str, session: str, lease_ms: int, busy: int, free: int) -> Flow[bool]:
+    """Extend the lease. False: it lapsed and the runs are somebody else's; register anew."""
+    answer = yield SCRIPTS.renew_session(
+        scope, session=session, lease=lease_ms, busy=busy, free=free
+    )
+    return bool(answer == b"ok")
+
+
+def close(scope: str, session: str, retention: int) -> Flow[int]:
+    """End a session and give back what it still owns; returns the number of runs given back."""
+    total = 0
+    while True:
+        taken, more = yield SCRIPTS.close_session(
+            scope,
+            op_id=op_id(),
+            session=session,
+            count=100,
+            error=CLOSED_ERROR,
+            retention=retention,
+        )
+        total += taken
+        if not more:
+            return total
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What one sweep did. `held_ms`: nothing is taken yet, the leases may only look lapsed."""
+
+    taken: tuple[tuple[str, str], ...]
+    sessions_ended: int
+    more: bool
+    held_ms: int
+
+
+def sweep(scope: str, lease_ms: int, interval_ms: int, retention: int) -> Flow[Sweep]:
+    """Take up to 100 runs over from sessions whose lease has lapsed."""
+    _, ended, more, held, taken = yield SCRIPTS.sweep_sessions(
+        scope,
+        op_id=op_id(),
+        gap=max(lease_ms // 2, 2 * interval_ms),
+        hold=lease_ms,
+        count=100,
+        error=LOST_ERROR,
+        retention=retention,
+    )
+    pairs = tuple(tuple(item.decode().split(">", 1)) for item in taken)
+    return Sweep(pairs, int(ended), bool(more), int(held))  # type: ignore[arg-type]
+
+
+def fire_timers(scope: str, count: int) -> Flow[tuple[int, int | None]]:
+    """Queue up to *count* due runs; returns how many, and in how many ms the next is due."""
+    fired, due, now = yield SCRIPTS.fire_timers(scope, count=count)
+    return int(fired), (max(0, int(float(due)) - int(now)) if due else None)
+
+
+def prune(scope: str, count: int) -> Flow[int]:
+    """Remove up to *count* final runs whose retention has passed; returns how many."""
+    removed = yield SCRIPTS.prune_runs(scope, count=count)
+    return int(removed)

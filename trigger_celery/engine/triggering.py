@@ -1,0 +1,104 @@
+"""Creates runs: validated requests become records, single or in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trigger_celery.engine.scripts import SCRIPTS
+from trigger_celery.model.duration import Delay
+from trigger_celery.model.packet import Packet
+from trigger_celery.store.op import Arg, Call, Flow
+
+MAX_RUNS_PER_CALL = 250
+"""A script call creates at most so many runs: a few milliseconds of the server's time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where runs go. `declared` False: the process does not know the task, workers may."""
+
+    task: str
+    declared: bool
+    worker_queue: str
+    queue: str
+    concurrency_key: str = ""
+    max_attempts: int | None = None
+
+
+@dataclass(slots=True)
+class NewRun:
+    """One run to create. Its id makes a repeat of the call harmless."""
+
+    id: str
+    placement: Placement
+    payload: Packet
+    delay: Delay | None = None
+    priority_ms: int = 0
+    tags: tuple[str, ...] = ()
+    metadata: str = ""
+
+
+def _item(run: NewRun) -> tuple[Arg, ...]:
+    delay = run.delay
+    if delay is None:
+        mode, amount = "now", 0
+    elif delay.after_ms is not None:
+        mode, amount = "in", delay.after_ms
+    else:
+        mode, amount = "at", delay.at_ms or 0
+    return (
+        run.id, mode, amount, run.priority_ms, run.payload.type, run.payload.data,
+        "\x1f".join(run.tags), run.metadata,
+    )  # fmt: skip
+
+
+def _call(scope: str, place: Placement, items: Sequence[Arg], retention: int) -> Call:
+    return SCRIPTS.create_runs(
+        scope,
+        items,
+        None,
+        task=place.task,
+        declared="1" if place.declared else "0",
+        worker_queue=place.worker_queue,
+        queue=place.queue,
+        key=place.concurrency_key,
+        max="" if place.max_attempts is None else place.max_attempts,
+        retention=retention,
+    )
+
+
+def create_run(scope: str, run: NewRun, retention: int) -> Flow[str]:
+    """Create one run and return its id."""
+    yield _call(scope, run.placement, _item(run), retention)
+    return run.id
+
+
+def create_runs(scope: str, runs: Sequence[NewRun], retention: int) -> Flow[list[str]]:
+    """Create runs in one pipeline, a script call per few hundred runs of the same placement.
+
+    Each call is atomic, the pipeline is not: when the link is lost halfway, the whole pipeline
+    is sent again and what exists already is left as it is.
+    """
+    calls: list[Call] = []
+    groups: dict[Placement, list[Arg]] = {}
+    counts: dict[Placement, int] = {}
+    for run in runs:
+        place = run.placement
+        items = groups.setdefault(place, [])
+        items.extend(_item(run))
+        counts[place] = counts.get(place, 0) + 1
+        if counts[place] == MAX_RUNS_PER_CALL:
+            calls.append(_call(scope, place, items, retention))
+            del groups[place], counts[place]
+    calls.extend(_call(scope, place, items, retention) for place, items in groups.items())
+    if calls:
+        yield calls
+    return [run.id for run in runs]
+
+
+def describe(value: Any) -> str:
+    """Return a short form of a value for an error message."""
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

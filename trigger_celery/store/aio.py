@@ -1,0 +1,225 @@
+"""The asyncio runner: one multiplexed connection per event loop.
+
+All coroutines of a loop share one connection. Calls made in the same loop turn leave in one
+write, replies come back in order. So a thousand runs need one socket, and a cancelled caller
+never leaves a reply for somebody else to read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from redis import exceptions as redis_errors
+
+from trigger_celery.errors import StoreUnavailableError
+from trigger_celery.store import wire
+from trigger_celery.store.op import Await, Call, Flow, Listen, Sleep, Step
+
+T = TypeVar("T")
+
+
+class Channel:
+    """The shared connection of one loop."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        self._loop = asyncio.get_running_loop()
+        self._connection: Any = None
+        self._outgoing: list[bytes] = []
+        self._unsent: list[asyncio.Future[Any]] = []
+        self._awaiting: deque[asyncio.Future[Any]] = deque()
+        self._pump: asyncio.Task[None] | None = None
+
+    def request(self, data: bytes) -> asyncio.Future[Any]:
+        """Queue packed bytes; the future gets the reply, or an error reply as its result."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._outgoing.append(data)
+        self._unsent.append(future)
+        if self._pump is None:
+            self._pump = self._loop.create_task(self._exchange())
+        elif len(self._outgoing) == 1:
+            self._loop.call_soon(self._flush)
+        return future
+
+    def _flush(self) -> None:
+        connection = self._connection
+        if not self._outgoing or connection is None or not connection.is_connected:
+            return
+        data, self._outgoing = b"".join(self._outgoing), []
+        self._awaiting.extend(self._unsent)
+        self._unsent = []
+        connection._writer.write(data)
+
+    async def _exchange(self) -> None:
+        """Send and read until nothing is outstanding."""
+        try:
+            if self._connection is None:
+                self._connection = self._make()
+            if not self._connection.is_connected:
+                await self._connection.connect()
+            self._flush()
+            while self._awaiting:
+                reply = await self._read()
+                future = self._awaiting.popleft()
+                if not future.done():
+                    future.set_result(reply)
+                if not self._awaiting and self._outgoing:
+                    self._flush()
+            self._pump = None
+        except BaseException as error:
+            self._pump = None
+            await self._fail(error)
+            if not isinstance(error, Exception):
+                raise
+
+    async def _read(self) -> Any:
+        try:
+            return await self._connection.read_response(
+                disable_decoding=True, disconnect_on_error=False
+            )
+        except Exception as error:
+            if wire.is_lost(error):
+                raise
+            return error
+
+    async def _fail(self, error: BaseException) -> None:
+        waiting = [*self._awaiting, *self._unsent]
+        self._awaiting.clear()
+        self._unsent, self._outgoing = [], []
+        connection, self._connection = self._connection, None
+        for future in waiting:
+            if not future.done():
+                lost = error if isinstance(error, Exception) else None
+                future.set_exception(lost or redis_errors.ConnectionError(repr(error)))
+        if connection is not None:
+            await connection.disconnect(nowait=True)
+
+    async def close(self) -> None:
+        """Close the connection; calls under way get a ConnectionError."""
+        if self._pump is not None:
+            self._pump.cancel()
+            await asyncio.gather(self._pump, return_exceptions=True)
+        await self._fail(redis_errors.ConnectionError("closed"))
+
+
+class AsyncRunner:
+    """Runs flows on the running event loop."""
+
+    def __init__(
+        self,
+        make: Callable[[], Any],
+        where: str,
+        retry_for: float,
+        notifier: Callable[[], Any],
+    ) -> None:
+        self._channel = Channel(make)
+        self._where = where
+        self._retry_for = retry_for
+        self._notifier = notifier
+
+    async def run(self, flow: Flow[T]) -> T:
+        """Drive the flow to its end and return its result."""
+        try:
+            step: Step = next(flow)
+            while True:
+                try:
+                    reply = await self._perform(step)
+                except BaseException as error:  # the flow may want to handle it
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(reply)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+    async def _perform(self, step: Step) -> Any:
+        if type(step) is Call:
+            reply = (await self.send((step,)))[0]
+            return step.decode(reply) if step.decode is not None else reply
+        if isinstance(step, list):
+            return wire.decode_replies(step, await self.send(step))
+        if isinstance(step, Sleep):
+            return await asyncio.sleep(step.seconds)
+        if isinstance(step, Listen):
+            return await self._notifier().listen(step.topic)
+        if isinstance(step, Await):
+            return await self._notifier().wait(step.topic, step.seconds)
+        raise TypeError(f"a flow yielded {step!r}")
+
+    async def send(self, calls: Sequence[Call]) -> list[Any]:
+        """Send calls as one pipeline and return their replies; retries as the sync runner does."""
+        deadline = 0.0
+        pause = 0.02
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                return await self._send_once(calls)
+            except Exception as error:
+                if not (wire.is_lost(error) or wire.is_transient(error)):
+                    raise wire.translate(error, self._where) from error
+                now = loop.time()
+                deadline = deadline or now + self._retry_for
+                if now + pause > deadline:
+                    raise wire.translate(error, self._where) from error
+            await asyncio.sleep(pause * (0.5 + random.random()))  # noqa: S311 - jitter
+            pause = min(pause * 2, 0.5)
+
+    async def _send_once(self, calls: Sequence[Call]) -> list[Any]:
+        request = self._channel.request
+        futures = [request(wire.pack(call)) for call in calls]
+        if len(futures) == 1:
+            replies = [await futures[0]]
+        else:
+            replies = list(await asyncio.gather(*futures))
+        for index, reply in enumerate(replies):
+            if isinstance(reply, Exception):
+                if not wire.is_noscript(reply):
+                    raise reply
+                replies[index] = await request(wire.pack(calls[index], by_text=True))
+                if isinstance(replies[index], Exception):
+                    raise replies[index]
+        return replies
+
+    async def close(self) -> None:
+        """Close the connection of this loop."""
+        await self._channel.close()
+
+
+class AsyncBlockingReader:
+    """One connection for blocking reads of a list, for one coroutine."""
+
+    def __init__(self, make: Callable[[], Any], where: str) -> None:
+        self._make = make
+        self._where = where
+        self._connection: Any = None
+
+    async def pop(self, key: str, seconds: float) -> bytes | None:
+        """Take the head of list *key*, waiting up to *seconds*; None if there was nothing.
+
+        Raises StoreUnavailableError when the link is lost.
+        """
+        if self._connection is None:
+            self._connection = self._make()
+        try:
+            call = Call(None, "", ("BLPOP", key, max(seconds, 0.001)))
+            await self._connection.send_packed_command(wire.pack(call), check_health=False)
+            reply = await self._connection.read_response(
+                disable_decoding=True, timeout=seconds + 5.0
+            )
+        except BaseException as error:
+            await self._connection.disconnect(nowait=True)
+            if isinstance(error, Exception):
+                raise StoreUnavailableError(
+                    f"the server at {self._where} cannot serve now: {error!r}"
+                ) from error
+            raise
+        return None if reply is None else bytes(reply[1])
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            await self._connection.disconnect(nowait=True)

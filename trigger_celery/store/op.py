@@ -1,0 +1,140 @@
+"""The vocabulary of store access: a `Call` is one round trip, an `Op` is what the SDK returns.
+
+An operation is a generator that yields `Call`s (or a list of them: one pipeline) and receives
+their decoded replies. The two runners, `sync.py` and `aio.py`, drive the same generator.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from trigger_celery.store.scripts import Script
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+U = TypeVar("U")
+
+Arg = str | bytes | int | float
+"""What may be sent to the server."""
+
+
+@dataclass(slots=True)
+class Call:
+    """One round trip: a script with its key and arguments, or a plain command.
+
+    Sending a call again must be harmless: scripts carry an `op_id` for that.
+    """
+
+    script: Script | None
+    scope: str
+    args: Sequence[Arg]
+    decode: Callable[[Any], Any] | None = None
+
+
+@dataclass(slots=True)
+class Sleep:
+    """Let *seconds* pass; the runner decides how."""
+
+    seconds: float
+
+
+@dataclass(slots=True)
+class Listen:
+    """Start listening to what is called *topic*; the reply is a `notify.Topic`.
+
+    The flow keeps the reply as long as it listens; its `channel` is where to announce.
+    """
+
+    topic: str
+
+
+@dataclass(slots=True)
+class Await:
+    """Wait until *topic* is announced, or *seconds* have passed. Missed news is only latency."""
+
+    topic: Any
+    seconds: float
+
+
+Step = Call | list[Call] | Sleep | Await | Listen
+Flow = Generator[Step, Any, T]
+"""An operation in the making: yields steps, receives replies, returns its result."""
+
+
+def command(*args: Arg, decode: Callable[[Any], Any] | None = None) -> Call:
+    """Return the call of a plain Redis command."""
+    return Call(None, "", args, decode)
+
+
+def ask(call: Call) -> Flow[Any]:
+    """Make one call and return its decoded reply."""
+    return (yield call)
+
+
+class Runs(Protocol):
+    """What an `Op` needs of the store that runs it."""
+
+    async def run_async(self, flow: Flow[U]) -> U: ...
+
+    def run_sync(self, flow: Flow[U]) -> U: ...
+
+
+class Op(Generic[T_co]):
+    """An operation that has not run yet: `await op` in async code, `op.sync()` in sync code.
+
+    It runs once. Awaiting it again, or dropping it without running it, is a mistake: the first
+    raises, the second warns when the object is collected, as a coroutine does.
+    """
+
+    __slots__ = ("_flow", "_name", "_store")
+
+    def __init__(self, store: Runs, flow: Flow[T_co], name: str = "operation") -> None:
+        self._store: Runs = store
+        self._flow: Flow[T_co] | None = flow
+        self._name = name
+
+    def _take(self) -> Flow[T_co]:
+        flow = self._flow
+        if flow is None:
+            raise RuntimeError(f"{self._name} was already run; call it again to run it again")
+        self._flow = None
+        return flow
+
+    def __await__(self) -> Generator[Any, None, T_co]:
+        return self._store.run_async(self._take()).__await__()
+
+    def sync(self) -> T_co:
+        """Run the operation and block until it is done.
+
+        Raises SyncInAsyncError inside a running event loop: await the operation there.
+        """
+        return self._store.run_sync(self._take())
+
+    def __del__(self) -> None:
+        if getattr(self, "_flow", None) is not None:
+            warnings.warn(
+                f"{self._name} was never run: write `await {self._name}(...)` in async code or "
+                f"`{self._name}(...).sync()` in sync code",
+                RuntimeWarning,
+                stacklevel=2,
+                source=self,
+            )
+
+    def __repr__(self) -> str:
+        state = "not run yet" if self._flow is not None else "run"
+        return f"<Op {self._name} ({state}): await it, or call .sync()>"
+
+
+def mapped(flow: Flow[T], change: Callable[[T], U]) -> Flow[U]:
+    """Return a flow whose result is `change(result)`."""
+    return change((yield from flow))
+
+
+def chunks(items: Sequence[T], size: int) -> Iterable[Sequence[T]]:
+    """Cut *items* into pieces of at most *size*."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

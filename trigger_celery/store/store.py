@@ -1,0 +1,112 @@
+"""`Store`: the one object that owns the connections of a bound app and runs its operations."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import weakref
+from typing import Any, TypeVar
+
+from trigger_celery.errors import SyncInAsyncError
+from trigger_celery.store.aio import AsyncBlockingReader, AsyncRunner
+from trigger_celery.store.connection import async_factory, parse_address, sync_factory
+from trigger_celery.store.notify import AsyncNotifier, SyncNotifier
+from trigger_celery.store.op import Call, Flow
+from trigger_celery.store.sync import BlockingReader, SyncRunner
+
+T = TypeVar("T")
+
+
+class Store:
+    """Runs flows against one server and one scope (`{tc:<project>:<env>}`).
+
+    Cheap to make: the first call connects. Sync connections belong to the process, asyncio
+    connections to the running loop; neither survives a fork.
+    """
+
+    def __init__(self, url: str, scope: str, *, timeout: float = 5.0, retry_for: float = 5.0):
+        self.address = parse_address(url)
+        self.scope = scope
+        self._timeout = timeout
+        self._retry_for = retry_for
+        self._make_sync = sync_factory(self.address, timeout)
+        self._notifier = SyncNotifier(sync_factory(self.address, None), scope)
+        self._sync = SyncRunner(
+            self._make_sync, self.address.shown, retry_for, lambda: self._notifier
+        )
+        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._pid = os.getpid()
+
+    def run_sync(self, flow: Flow[T]) -> T:
+        """Run a flow and block. Raises SyncInAsyncError inside a running event loop."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return self._sync.run(flow)
+        raise SyncInAsyncError(
+            ".sync() would block the running event loop. In async code write `await …` instead "
+            "of `….sync()`; from a sync function called by async code, run it in a thread "
+            "(asyncio.to_thread)."
+        )
+
+    def run_blocking(self, flow: Flow[T]) -> T:
+        """Run a flow and block, even inside a running event loop."""
+        return self._sync.run(flow)
+
+    async def run_async(self, flow: Flow[T]) -> T:
+        """Run a flow on the running event loop."""
+        return await self.runner().run(flow)
+
+    def runner(self) -> AsyncRunner:
+        """Return the asyncio runner of the running loop."""
+        return self._for_loop()[0]
+
+    def _for_loop(self) -> tuple[AsyncRunner, list[AsyncNotifier]]:
+        if self._pid != os.getpid():
+            self._loops = weakref.WeakKeyDictionary()
+            self._pid = os.getpid()
+        loop = asyncio.get_running_loop()
+        found = self._loops.get(loop)
+        if found is None:
+            notifiers: list[AsyncNotifier] = []
+
+            def notifier() -> AsyncNotifier:
+                if not notifiers:
+                    make = async_factory(self.address, None)
+                    notifiers.append(AsyncNotifier(make, self.scope))
+                return notifiers[0]
+
+            runner = AsyncRunner(
+                async_factory(self.address, self._timeout),
+                self.address.shown,
+                self._retry_for,
+                notifier,
+            )
+            found = self._loops[loop] = (runner, notifiers)
+        return found  # type: ignore[no-any-return]
+
+    def send(self, *calls: Call) -> list[Any]:
+        """Send calls as one pipeline from sync code and return raw replies."""
+        return self._sync.send(calls)
+
+    def blocking_reader(self) -> BlockingReader:
+        """Return a connection for blocking list reads in a thread."""
+        return BlockingReader(self._make_sync, self.address.shown)
+
+    def async_blocking_reader(self) -> AsyncBlockingReader:
+        """Return a connection for blocking list reads in a coroutine."""
+        return AsyncBlockingReader(async_factory(self.address, self._timeout), self.address.shown)
+
+    def close(self) -> None:
+        """Close the sync connections of this process. The store stays usable."""
+        self._sync.close()
+
+    async def aclose(self) -> None:
+        """Close the asyncio connections of the running loop. The store stays usable."""
+        found = self._loops.pop(asyncio.get_running_loop(), None)
+        if found is not None:
+            await found[0].close()
+            for notifier in found[1]:
+                await notifier.close()

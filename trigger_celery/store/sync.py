@@ -1,0 +1,183 @@
+"""The sync runner: a small pool of connections per process, and a loop that drives a flow."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from trigger_celery.errors import StoreUnavailableError
+from trigger_celery.store import wire
+from trigger_celery.store.op import Await, Call, Flow, Listen, Sleep, Step
+
+T = TypeVar("T")
+
+MAX_IDLE_CONNECTIONS = 32
+
+
+class SyncRunner:
+    """Runs flows in the calling thread. Safe to share between threads and to carry over a fork."""
+
+    def __init__(
+        self,
+        make: Callable[[], Any],
+        where: str,
+        retry_for: float,
+        notifier: Callable[[], Any],
+    ) -> None:
+        self._make = make
+        self._where = where
+        self._retry_for = retry_for
+        self._notifier = notifier
+        self._idle: deque[Any] = deque()
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+
+    def run(self, flow: Flow[T]) -> T:
+        """Drive the flow to its end and return its result."""
+        try:
+            step: Step = next(flow)
+            while True:
+                try:
+                    reply = self._perform(step)
+                except BaseException as error:  # the flow may want to handle it
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(reply)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+    def _perform(self, step: Step) -> Any:
+        if type(step) is Call:
+            reply = self.send((step,))[0]
+            return step.decode(reply) if step.decode is not None else reply
+        if isinstance(step, list):
+            return wire.decode_replies(step, self.send(step))
+        if isinstance(step, Sleep):
+            time.sleep(step.seconds)
+            return None
+        if isinstance(step, Listen):
+            return self._notifier().listen(step.topic)
+        if isinstance(step, Await):
+            return self._notifier().wait(step.topic, step.seconds)
+        raise TypeError(f"a flow yielded {step!r}")
+
+    def send(self, calls: Sequence[Call]) -> list[Any]:
+        """Send calls as one pipeline and return their replies.
+
+        A lost link or a server that is loading is retried with the same bytes until
+        `retry_for` seconds have passed; then StoreUnavailableError.
+        """
+        deadline = 0.0
+        pause = 0.02
+        while True:
+            try:
+                return self._exchange(calls)
+            except Exception as error:
+                if not (wire.is_lost(error) or wire.is_transient(error)):
+                    raise wire.translate(error, self._where) from error
+                now = time.monotonic()
+                deadline = deadline or now + self._retry_for
+                if now + pause > deadline:
+                    raise wire.translate(error, self._where) from error
+            time.sleep(pause * (0.5 + random.random()))  # noqa: S311 - jitter
+            pause = min(pause * 2, 0.5)
+
+    def _exchange(self, calls: Sequence[Call]) -> list[Any]:
+        connection = self._take()
+        try:
+            connection.send_packed_command(
+                [wire.pack(call) for call in calls], check_health=False
+            )
+            replies = [self._read(connection) for _ in calls]
+        except BaseException:
+            # Half a conversation: the next reply on this link could be somebody else's.
+            connection.disconnect()
+            raise
+        for index, reply in enumerate(replies):
+            if wire.is_noscript(reply):
+                replies[index] = self._by_text(connection, calls[index])
+        self._give_back(connection)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return replies
+
+    @staticmethod
+    def _read(connection: Any) -> Any:
+        try:
+            return connection.read_response(disable_decoding=True)
+        except Exception as error:
+            if wire.is_lost(error):
+                raise
+            return error  # an error reply; the replies behind it are still to be read
+
+    def _by_text(self, connection: Any, call: Call) -> Any:
+        try:
+            connection.send_packed_command([wire.pack(call, by_text=True)], check_health=False)
+            return self._read(connection)
+        except BaseException:
+            connection.disconnect()
+            raise
+
+    def _take(self) -> Any:
+        if self._pid != os.getpid():
+            # Inherited sockets belong to the parent: drop the objects, do not speak on them.
+            with self._lock:
+                if self._pid != os.getpid():
+                    self._idle = deque()
+                    self._pid = os.getpid()
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._make()
+
+    def _give_back(self, connection: Any) -> None:
+        if len(self._idle) < MAX_IDLE_CONNECTIONS:
+            self._idle.append(connection)
+        else:
+            connection.disconnect()
+
+    def close(self) -> None:
+        """Close the idle connections of this process."""
+        while self._pid == os.getpid() and self._idle:
+            self._idle.pop().disconnect()
+
+
+class BlockingReader:
+    """One connection for blocking reads of a list, for a thread of its own."""
+
+    def __init__(self, make: Callable[[], Any], where: str) -> None:
+        self._make = make
+        self._where = where
+        self._connection: Any = None
+
+    def pop(self, key: str, seconds: float) -> bytes | None:
+        """Take the head of list *key*, waiting up to *seconds*; None if there was nothing.
+
+        Raises StoreUnavailableError when the link is lost.
+        """
+        if self._connection is None:
+            self._connection = self._make()
+        try:
+            call = Call(None, "", ("BLPOP", key, max(seconds, 0.001)))
+            self._connection.send_packed_command([wire.pack(call)], check_health=False)
+            reply = self._connection.read_response(disable_decoding=True, timeout=seconds + 5.0)
+        except BaseException as error:
+            self._connection.disconnect()
+            if isinstance(error, Exception):
+                raise StoreUnavailableError(
+                    f"the server at {self._where} cannot serve now: {error!r}"
+                ) from error
+            raise
+        return None if reply is None else bytes(reply[1])
+
+    def close(self) -> None:
+        """Close the connection; a read under way in another thread ends with an error."""
+        if self._connection is not None:
+            self._connection.disconnect()

@@ -1,0 +1,114 @@
+"""What goes over the wire: packing of calls, and the meaning of error replies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from redis import exceptions as redis_errors
+
+from trigger_celery.errors import (
+    ServerUnfitError,
+    StoreAuthenticationError,
+    StoreError,
+    StoreUnavailableError,
+)
+from trigger_celery.store.op import Arg, Call
+
+LOST = (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError)
+"""The link failed: whether the server did the work is unknown, so the same call is sent again."""
+
+_UNAVAILABLE = (
+    "LOADING", "OOM", "MISCONF", "READONLY", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "BUSY",
+    "TRYAGAIN", "UNBLOCKED",
+)  # fmt: skip
+_TRANSIENT = ("LOADING", "MASTERDOWN", "CLUSTERDOWN", "BUSY", "TRYAGAIN", "READONLY")
+_AUTHENTICATION = ("NOAUTH", "WRONGPASS", "NOPERM")
+
+
+def pack_arg(arg: Arg) -> bytes:
+    """Return one argument as a RESP bulk string."""
+    if type(arg) is str:
+        data = arg.encode()
+    elif type(arg) is bytes:
+        data = arg
+    elif type(arg) is int:
+        data = b"%d" % arg
+    else:
+        data = repr(arg).encode()
+    return b"$%d\r\n%b\r\n" % (len(data), data)
+
+
+def pack(call: Call, *, by_text: bool = False) -> bytes:
+    """Return the call as bytes; *by_text* sends the whole script instead of its digest."""
+    parts: list[bytes]
+    script = call.script
+    if script is None:
+        parts = [b"*%d\r\n" % len(call.args)]
+    elif by_text:
+        parts = [b"*%d\r\n" % (4 + len(call.args)), pack_arg("EVAL"), pack_arg(script.text)]
+        parts += [pack_arg(1), pack_arg(call.scope)]
+    else:
+        parts = [b"*%d\r\n" % (4 + len(call.args)), script.head, pack_arg(call.scope)]
+    parts.extend(map(pack_arg, call.args))
+    return b"".join(parts)
+
+
+def is_lost(error: BaseException) -> bool:
+    """Tell whether the link failed, so that it is unknown whether the server did the work."""
+    return isinstance(error, LOST) and not isinstance(
+        error,
+        redis_errors.AuthenticationError
+        | redis_errors.AuthorizationError
+        | redis_errors.BusyLoadingError,
+    )
+
+
+def is_noscript(error: BaseException) -> bool:
+    """Tell whether the server has forgotten the script (restart, failover, flush)."""
+    return isinstance(error, redis_errors.NoScriptError)
+
+
+def is_transient(error: BaseException) -> bool:
+    """Tell whether the server refused for now and the same call is worth sending again."""
+    return isinstance(error, redis_errors.RedisError) and _code(error) in _TRANSIENT
+
+
+def _code(error: BaseException) -> str:
+    if isinstance(error, redis_errors.BusyLoadingError):
+        return "LOADING"
+    if isinstance(error, redis_errors.ReadOnlyError):
+        return "READONLY"
+    if isinstance(error, redis_errors.OutOfMemoryError):
+        return "OOM"
+    if isinstance(error, redis_errors.NoPermissionError):
+        return "NOPERM"
+    if isinstance(error, redis_errors.AuthenticationError):
+        return "NOAUTH"
+    text = str(error)
+    return text.split(" ", 1)[0] if text else ""
+
+
+def translate(error: BaseException, where: str) -> Exception:
+    """Return the library's exception for what redis-py raised; *where* names the server."""
+    code = _code(error)
+    text = str(error)
+    for word in _AUTHENTICATION:
+        if code == word or word in text[:120] or "invalid username-password" in text.lower():
+            return StoreAuthenticationError(
+                f"the server at {where} refused us: {text}. Check user and password in redis_url, "
+                "and that the user may run EVALSHA and every command the scripts use "
+                "(trigger-celery doctor names them)."
+            )
+    if code in _UNAVAILABLE or isinstance(error, LOST):
+        return StoreUnavailableError(f"the server at {where} cannot serve now: {text or error!r}")
+    if "unknown command" in text.lower():
+        return ServerUnfitError(f"the server at {where} lacks a command that runs need: {text}")
+    return StoreError(f"the server at {where} answered with an error: {text}")
+
+
+def decode_replies(calls: Sequence[Call], replies: Sequence[object]) -> list[object]:
+    """Apply each call's decoder to its reply."""
+    return [
+        call.decode(reply) if call.decode is not None else reply
+        for call, reply in zip(calls, replies, strict=True)
+    ]
