@@ -3,4 +3,5 @@ std = "lua51"
 read_globals = { "ARGV", "KEYS", "bit", "cjson", "cmsgpack", "redis", "struct" }
 max_line_length = false
 -- 211, 212: a script takes a whole include or header and may use a part of it; tests watch the headers.
-ignore = { "211", "212" }
+-- 431: a function of an include may call its parameter as a header calls its argument.
+ignore = { "211", "212", "431" }

@@ -35,7 +35,7 @@ types: $(VENV)/.installed-test
 	@$(BIN)/mypy
 
 docs: $(VENV)/.installed-docs
-	@$(BIN)/mkdocs build --strict $(ARGS)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
 
 bench: $(VENV)/.installed-dev
 	@$(BIN)/python -m bench $(ARGS)

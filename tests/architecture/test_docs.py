@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.architecture.pages import blocks, compiled, executed_pages, pages, prose
+from tests.architecture.pages import blocks, compiled, executed_pages, pages, prose, run
 from tests.architecture.source import PACKAGE, ROOT, relative
 from trigger_celery.dev.embedded import EmbeddedServer
 from trigger_celery.model.transitions import mermaid
@@ -74,7 +74,8 @@ def test_paths_exist(page: Path) -> None:
         for name in CODE.findall(line):
             if not name.startswith(FOLDERS) or PLACEHOLDER.search(name):
                 continue
-            if not any(ROOT.glob(name.rstrip("/"))):
+            present = ROOT / name.rpartition("/")[0] if "*" in name else ROOT / name
+            if not present.exists():
                 broken.append(f"{relative(page)}:{number}: `{name}` does not exist")
     assert not broken, "\n".join(broken)
 
@@ -125,6 +126,21 @@ def test_blocks_compile_and_give_reasons(page: Path) -> None:
         assert re.fullmatch(r"(no-run: \S.*)?", words), (
             f"{relative(page)}:{block.line}: write ```python, or ```python no-run: and the reason"
         )
+
+
+def test_a_page_runs_as_one_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "```python\nimport asyncio\nanswer = 6\n```\n"
+        "```bash\nrm -rf /\n```\n"
+        "```python no-run: an example\nno_such_name\n```\n"
+        "   ```python\n   print(await asyncio.sleep(0, answer * 7))\n   ```\n"
+        "```python\nraise ValueError(answer)\n```\n"
+    )
+    with pytest.raises(ValueError, match="6") as raised:
+        run(page)
+    assert capsys.readouterr().out == "42\n"
+    assert raised.traceback[-1].lineno + 1 == 15
 
 
 @every_executed_page

@@ -59,6 +59,11 @@ def is_ours(value: Any) -> bool:
     return str(getattr(value, "__module__", "")).startswith("trigger_celery")
 
 
+def heading(name: str, kind: type) -> str:
+    bases = ", ".join(base.__name__ for base in kind.__bases__ if base is not object)
+    return f"class {name}({bases})" if bases else f"class {name}"
+
+
 def members(value: Any) -> Iterator[str]:
     """Yield the lines for what a class, a namespace module or a namespace object offers."""
     if isinstance(value, types.ModuleType):
@@ -71,7 +76,9 @@ def members(value: Any) -> Iterator[str]:
         names = [name for kind in owner.__mro__ if is_ours(kind) for name in vars(kind)]
     for name in sorted({name for name in names if not name.startswith("_")}):
         member = inspect.getattr_static(owner, name)
-        if isinstance(member, property):
+        if isinstance(member, type):
+            yield f"  {heading(name, member)}"
+        elif isinstance(member, property):
             yield f"  {name}: property"
         elif isinstance(member, classmethod | staticmethod):
             yield f"  {name}{signature(member.__func__)}"
@@ -90,8 +97,7 @@ def surface() -> str:
         if isinstance(value, types.ModuleType):
             lines += [f"module {name}", *members(value)]
         elif isinstance(value, type):
-            bases = ", ".join(base.__name__ for base in value.__bases__ if base is not object)
-            lines += [f"class {name}({bases}){signature(value)}", *members(value)]
+            lines += [heading(name, value), f"  __init__{signature(value)}", *members(value)]
         elif inspect.isroutine(value):
             lines.append(f"def {name}{signature(value)}")
         elif is_ours(type(value)):

@@ -136,7 +136,7 @@ def sweep(scope: str, lease_ms: int, interval_ms: int, retention: int) -> Flow[S
         scope,
         op_id=op_id(),
         gap=max(lease_ms // 2, 2 * interval_ms),
-        hold=lease_ms,
+        lease=lease_ms,
         count=100,
         error=LOST_ERROR,
         retention=retention,

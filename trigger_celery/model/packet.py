@@ -173,7 +173,7 @@ def _check_size(
 
 
 def _make_dump() -> Callable[[Any], str]:
-    """Return a compact JSON encoder. `JSONEncoder.encode` builds its C encoder anew in each call."""
+    """Return a compact JSON encoder, without `JSONEncoder.encode`'s set-up in each call."""
     fallback = json.JSONEncoder(
         separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False
     ).encode

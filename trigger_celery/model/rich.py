@@ -44,7 +44,7 @@ class Walk:
         self._frozen = 0  # depth of sets around: what is inside must come back hashable
 
     def visit(self, value: Any) -> tuple[Any, Tree]:
-        """Return the JSON value of *value* and its tree; raise the walk's error where it has none."""
+        """Return the JSON value of *value* and its tree; raise the walk's error for the rest."""
         if isinstance(value, Enum):
             return self.visit(value.value)
         if value is None or isinstance(value, (bool, str, int, float)):

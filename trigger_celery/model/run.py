@@ -105,7 +105,7 @@ FINAL: Final = _FAILED | {RunStatus.COMPLETED, RunStatus.CANCELED}
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try to execute a run. `finished_at` is None while it lasts or when its end was not seen."""
+    """One try to execute a run. `finished_at` is None until its end was seen."""
 
     number: int
     started_at: datetime | None = None
@@ -124,7 +124,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A snapshot of a run; reading it again may show another one. All times are aware and in UTC."""
+    """A snapshot of a run; reading it again may show another. Times are aware and in UTC."""
 
     id: str
     status: RunStatus

@@ -90,6 +90,8 @@ def _tag(tag: object) -> str:
         raise InvalidTagsError(
             f"The tag {_shown(tag)} has {len(tag)} characters; the limit is {MAX_TAG_LENGTH}."
         )
+    if _CONTROL(tag):
+        raise InvalidTagsError(f"The tag {_shown(tag)} has a control character.")
     if _SURROGATE(tag):
         raise InvalidTagsError(f"The tag {_shown(tag)} has a lone surrogate: not valid text.")
     return str(tag)
@@ -160,8 +162,8 @@ def check_max_attempts(value: object) -> int:
     """Return the number of attempts, the first one counted, from 1 to 250."""
     if type(value) is not int or not 1 <= value <= MAX_ATTEMPTS:
         raise InvalidOptionError(
-            f"max_attempts={_shown(value)} is not a whole number from 1 to {MAX_ATTEMPTS}. The first "
-            f"attempt counts: max_attempts=1 never retries."
+            f"max_attempts={_shown(value)} is not a whole number from 1 to {MAX_ATTEMPTS}. "
+            f"The first attempt counts: max_attempts=1 never retries."
         )
     return value
 
@@ -173,7 +175,8 @@ def _name(value: object, what: str, limit: int, error: type[Exception]) -> str:
         raise error(f"{what} is empty; use {_NAME_CHARACTERS}.")
     if bad := _BAD_NAME_CHARACTER(value):
         raise error(
-            f"{what} {_shown(value)} has the character {bad.group()!r}; allowed are {_NAME_CHARACTERS}."
+            f"{what} {_shown(value)} has the character {bad.group()!r}; "
+            f"allowed are {_NAME_CHARACTERS}."
         )
     if len(value) > limit:
         raise error(f"{what} {_shown(value)} has {len(value)} characters; the limit is {limit}.")

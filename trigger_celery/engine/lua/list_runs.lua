@@ -5,6 +5,7 @@
 --       oldest, newest: created ms, inclusive. after_*: the last run of the page before.
 -- REPLY {id, fields and values}…, then the score and id to go on from ('' at the end)
 -- TTL   none
+-- INCLUDE clock
 -- INCLUDE lanes
 local function each(text)
   local list, set = {}, {}

@@ -2,7 +2,7 @@
 -- After an outage of the server or of all sweepers every lease looks lapsed: then nothing is
 -- taken for the length of one lease, so that live sessions can renew.
 -- KEYS  scope
--- ARGV  op_id gap hold count error retention
+-- ARGV  op_id gap lease count error retention
 -- REPLY {runs taken, sessions ended, 1 if more may be waiting, ms held off, id>status…}
 -- TTL   final runs: run_retention + 7 days
 -- INCLUDE clock
@@ -15,7 +15,7 @@ local seen = redis.call('HMGET', key_env(), 'swept', 'hold')
 redis.call('HSET', key_env(), 'swept', int(now))
 local held = tonumber(seen[2] or '0')
 if not seen[1] or math.abs(now - tonumber(seen[1])) > tonumber(gap) then
-  held = now + tonumber(hold)
+  held = now + tonumber(lease)
   redis.call('HSET', key_env(), 'hold', int(held))
 end
 if now < held then return { 0, 0, 0, int(held - now), {} } end

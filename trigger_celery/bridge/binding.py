@@ -1,0 +1,133 @@
+"""`TriggerCelery`: binds a Celery app. The composition root: settings, store, registry, tasks."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from celery import Celery
+
+from trigger_celery.bridge import celery_task, context
+from trigger_celery.bridge.registry import REGISTRY, TaskDefinition
+from trigger_celery.engine import keys
+from trigger_celery.engine.triggering import Placement
+from trigger_celery.errors import ConfigurationError
+from trigger_celery.model.task_options import check_task_id
+from trigger_celery.settings import Settings, load_settings
+from trigger_celery.store.op import Flow, Op
+from trigger_celery.store.store import Store
+
+T = TypeVar("T")
+
+WORKER_STEP = "trigger_celery.worker.bootsteps:RunWorker"
+
+
+class TriggerCelery:
+    """Binds a Celery app: its workers execute runs, and `@task` functions are its tasks.
+
+    Cheap and lazy: nothing is read or connected before the first use. Binding the same app
+    twice raises ConfigurationError; `unbind()` takes everything back.
+
+    Args:
+        app: the Celery app. Without one, `init_app(app)` binds it later.
+        settings: any of `trigger_celery.settings.SETTINGS` by name, for example
+            `redis_url`, `project`, `env`, `worker_lease` (seconds), `run_retention`.
+
+    Example:
+        ```python
+        app = Celery("shop", broker="redis://localhost:6379/0")
+        TriggerCelery(app, worker_lease=30)
+        ```
+    """
+
+    def __init__(self, app: Celery | None = None, **settings: Any) -> None:
+        self._keywords = settings
+        self._settings: Settings | None = None
+        self._store: Store | None = None
+        self._placements: dict[str, Placement] = {}
+        self.app: Celery = app
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Celery) -> None:
+        """Bind *app*; the same as passing it to the constructor."""
+        if binding_of(app) is not None:
+            raise ConfigurationError(
+                f"the Celery app {app.main!r} is already bound: call TriggerCelery(app) once"
+            )
+        self.app = app
+        app.trigger_celery = self
+        app.steps["worker"].add(WORKER_STEP)
+        context.bind(self)
+        REGISTRY.on_task(self._register)
+
+    def unbind(self) -> None:
+        """Take the binding back: the app is a plain Celery app again, its tasks stay registered."""
+        context.unbind(self)
+        REGISTRY.off_task(self._register)
+        self.app.steps["worker"].discard(WORKER_STEP)
+        del self.app.trigger_celery
+        if self._store is not None:
+            self._store.close()
+
+    def _register(self, definition: TaskDefinition) -> None:
+        self._placements.pop(definition.id, None)
+        celery_task.register(self.app, definition)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings, read and validated at first use. Raises SettingsError."""
+        if self._settings is None:
+            conf = self.app.conf
+            self._settings = load_settings(
+                self._keywords,
+                lambda name: conf.get(name),
+                REGISTRY.config,
+                conf.get("broker_write_url") or conf.get("broker_url"),
+            )
+        return self._settings
+
+    @property
+    def store(self) -> Store:
+        """The store; connects at the first call."""
+        if self._store is None:
+            settings = self.settings
+            self._store = Store(
+                settings.redis_url,
+                keys.scope(settings.project, settings.env),
+                timeout=settings.store_timeout,
+                retry_for=settings.store_retry,
+            )
+        return self._store
+
+    @property
+    def scope(self) -> str:
+        """The prefix of every key of this environment."""
+        return self.store.scope
+
+    def op(self, flow: Flow[T], name: str) -> Op[T]:
+        """Return the operation that runs *flow* on this store."""
+        return Op(self.store, flow, name)
+
+    def placement(self, definition: TaskDefinition | None, task_id: str) -> Placement:
+        """Return where runs of a task go: its queue, and the worker queue by `task_routes`."""
+        place = self._placements.get(task_id)
+        if place is None or place.declared is not (definition is not None):
+            place = Placement(
+                task=check_task_id(task_id) if definition is None else task_id,
+                declared=definition is not None,
+                worker_queue=self.worker_queue(definition, task_id),
+                queue="" if definition is None else definition.queue.name,
+            )
+            self._placements[task_id] = place
+        return place
+
+    def worker_queue(self, definition: TaskDefinition | None, task_id: str) -> str:
+        """Return the Celery queue whose workers execute the task."""
+        if definition is not None and definition.worker_queue:
+            return definition.worker_queue
+        return celery_task.routed_queue(self.app, task_id)
+
+
+def binding_of(app: Celery) -> TriggerCelery | None:
+    """Return the binding of an app, or None."""
+    return vars(app).get("trigger_celery")

@@ -1,0 +1,43 @@
+"""`install_as_trigger`: makes `from trigger import task` work."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from types import ModuleType
+from typing import Any
+
+from trigger_celery.errors import ConfigurationError
+
+PACKAGE = "trigger_celery"
+
+
+class _TriggerModule(ModuleType):
+    """`trigger`: every public name of trigger_celery."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(sys.modules[PACKAGE], name)
+
+    def __dir__(self) -> list[str]:
+        return sorted(sys.modules[PACKAGE].__all__)
+
+
+def install_as_trigger() -> None:
+    """Make `from trigger import task, logger, …` import from trigger_celery in this process.
+
+    Idempotent. Raises ConfigurationError when another distribution owns the name `trigger`.
+    """
+    present = sys.modules.get("trigger")
+    if isinstance(present, _TriggerModule):
+        return
+    if present is not None or importlib.util.find_spec("trigger") is not None:
+        raise ConfigurationError(
+            "another package or module named `trigger` can be imported here; import from "
+            "trigger_celery instead (the names are the same)"
+        )
+    module = _TriggerModule("trigger", "The names of trigger_celery.")
+    module.__all__ = list(sys.modules[PACKAGE].__all__)  # type: ignore[attr-defined]
+    module.__path__ = []
+    sys.modules["trigger"] = module

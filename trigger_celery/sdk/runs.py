@@ -1,0 +1,121 @@
+"""`runs`: retrieve, list, poll, cancel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from trigger_celery.bridge import context
+from trigger_celery.engine import cancelling, querying
+from trigger_celery.engine.querying import RunFilter, RunPage
+from trigger_celery.errors import InvalidOptionError, closest
+from trigger_celery.model.duration import parse_duration
+from trigger_celery.model.ids import is_run_id
+from trigger_celery.model.run import Run, RunStatus
+from trigger_celery.sdk.handle import RunHandle
+from trigger_celery.store.op import Flow, Op
+
+
+def _id(run: str | RunHandle | Run) -> str:
+    run_id = run if isinstance(run, str) else run.id
+    if not is_run_id(run_id):
+        # Nothing with such a name can exist: the answer is the same as for an unknown run.
+        raise querying.not_found(run_id)
+    return run_id
+
+
+def retrieve(run: str | RunHandle) -> Op[Run]:
+    """Return the run with payload, output, error and attempts. Raises RunNotFoundError."""
+    bound = context.current()
+    return bound.op(querying.read_run(bound.scope, _id(run)), "runs.retrieve")
+
+
+def poll(run: str | RunHandle, *, timeout: float | None = None) -> Op[Run]:
+    """Wait until the run is final and return it. Raises PollTimeoutError after *timeout* seconds.
+
+    Told of the end as it happens; asks by itself at growing intervals in case the news is lost.
+    """
+    bound = context.current()
+    return bound.op(querying.wait_for_end(bound.scope, _id(run), timeout), "runs.poll")
+
+
+def cancel(run: str | RunHandle, *, reason: str = "Canceled by user") -> Op[Run]:
+    """Cancel a run that has not started and return it. Of a final run nothing changes.
+
+    Raises CannotCancelError when it executes, RunNotFoundError when there is none.
+    """
+    bound = context.current()
+    run_id = _id(run)
+
+    def flow() -> Flow[Run]:
+        yield from cancelling.cancel_run(
+            bound.scope, run_id, reason, bound.settings.run_retention
+        )
+        return (yield from querying.read_run(bound.scope, run_id))
+
+    return bound.op(flow(), "runs.cancel")
+
+
+def list(  # noqa: A001 - the name Trigger.dev gives it
+    *,
+    status: str | RunStatus | Iterable[str] | None = None,
+    task: str | Iterable[str] | None = None,
+    tag: str | Iterable[str] | None = None,
+    queue: str | Iterable[str] | None = None,
+    created_from: datetime | None = None,
+    created_to: datetime | None = None,
+    period: str | float | None = None,
+    limit: int = 20,
+    cursor: str | None = None,
+    **unknown: Any,
+) -> Op[RunPage]:
+    """Return a page of runs, newest first, without payloads and outputs.
+
+    Each filter takes one value or several, which mean any of them; different filters must all
+    fit. *period* ("1h", "7d", seconds) counts back from now. *limit* is 1 to 100;
+    pass `page.next_cursor` as *cursor* for the next page, None is the end.
+    """
+    if unknown:
+        word = next(iter(unknown))
+        names = ["status", "task", "tag", "queue", "created_from", "created_to", "period"]
+        raise InvalidOptionError(f"runs.list has no filter {word!r}.{closest(word, names)}")
+    if period is not None:
+        if created_from is not None:
+            raise InvalidOptionError("give period or created_from, not both")
+        created_from = _since(period)
+    wanted = RunFilter(
+        statuses=tuple(_status(text) for text in _texts(status, "status")),
+        tasks=_texts(task, "task"),
+        tags=_texts(tag, "tag"),
+        queues=_texts(queue, "queue"),
+        created_from=created_from,
+        created_to=created_to,
+    )
+    bound = context.current()
+    return bound.op(querying.list_runs(bound.scope, wanted, limit, cursor), "runs.list")
+
+
+def _since(period: str | float) -> datetime:
+    now = datetime.now().astimezone().timestamp()
+    return datetime.fromtimestamp(now - parse_duration(period, name="period") / 1000).astimezone()
+
+
+def _texts(value: Any, name: str) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    values = (value,) if isinstance(value, str) else tuple(value)
+    for text in values:
+        if not isinstance(text, str) or not text or "\x1f" in text:
+            raise InvalidOptionError(f"runs.list: {name}={text!r} is not a text to filter by")
+    return values
+
+
+def _status(text: str) -> RunStatus:
+    try:
+        return RunStatus(text.upper())
+    except ValueError:
+        names = [status.value for status in RunStatus]
+        raise InvalidOptionError(
+            f"{text!r} is no status.{closest(text.upper(), names)} Statuses: {', '.join(names)}."
+        ) from None

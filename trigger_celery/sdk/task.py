@@ -1,0 +1,300 @@
+"""`@task` and `@schema_task`: a function becomes a task, triggering it makes a run."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Generic, Protocol, TypeVar, cast, overload
+
+from celery.result import AsyncResult
+
+from trigger_celery.bridge import context
+from trigger_celery.bridge.registry import (
+    REGISTRY,
+    Queue,
+    TaskDefinition,
+    inspect_function,
+)
+from trigger_celery.bridge.schema import Schema
+from trigger_celery.errors import DefinitionError, UnknownTaskOptionError, closest
+from trigger_celery.model import task_options as check
+from trigger_celery.model.duration import parse_duration
+from trigger_celery.model.retry import Retry
+from trigger_celery.sdk import triggering
+from trigger_celery.sdk.batch_items import BatchItem
+from trigger_celery.sdk.handle import BatchHandle, RunHandle
+from trigger_celery.store.op import Op
+
+PayloadT = TypeVar("PayloadT")
+PayloadT_contra = TypeVar("PayloadT_contra", contravariant=True)
+OutputT = TypeVar("OutputT")
+OutputT_co = TypeVar("OutputT_co", covariant=True)
+
+MIN_DURATION = 5.0
+
+
+class Task(Generic[PayloadT, OutputT]):
+    """A task: trigger it, or call `run` to execute its function here and now.
+
+    `OutputT` is what calling the function gives: for an async function an awaitable.
+    """
+
+    def __init__(self, definition: TaskDefinition) -> None:
+        self._definition = definition
+        self.__name__ = definition.function.__name__
+        self.__qualname__ = definition.function.__qualname__
+        self.__module__ = definition.function.__module__
+        self.__doc__ = definition.function.__doc__
+        self.__wrapped__ = definition.function
+
+    @property
+    def id(self) -> str:
+        """The task's id."""
+        return self._definition.id
+
+    @property
+    def description(self) -> str | None:
+        """The description given, or the first line of the docstring."""
+        return self._definition.description
+
+    @property
+    def queue(self) -> Queue:
+        """The queue its runs go to unless the trigger names another."""
+        return self._definition.queue
+
+    def run(self, payload: PayloadT = cast(Any, None)) -> OutputT:
+        """Call the function directly, without a run: for tests.
+
+        A payload with a schema is validated as in a run. No retries, no store, `ctx` is None.
+        """
+        definition = self._definition
+        value: Any = payload
+        if definition.schema is not None:
+            value = definition.schema.parse(payload, definition.id)
+        return cast(OutputT, definition.call(value, None))
+
+    __call__ = run
+
+    def trigger(
+        self, payload: PayloadT = cast(Any, None), /, **options: Any
+    ) -> Op[RunHandle]:
+        """Make a run of this task with *payload*.
+
+        The payload is validated and encoded before the operation is returned, so bad input
+        raises here. Running the operation again would need a new call: each makes one run.
+
+        Args:
+            payload: anything serialisable, at most 10 MB encoded.
+            options: `delay` (duration such as "2h30m", seconds, or a datetime), `priority`
+                (seconds of head start), `queue` (name), `concurrency_key`, `max_attempts`,
+                `tags` (up to 10), `metadata` (dict, up to 256 KB).
+        """
+        return triggering.trigger(self._definition, self._definition.id, payload, options)
+
+    def batch_trigger(
+        self, items: Sequence[PayloadT | BatchItem | Mapping[str, Any]], /
+    ) -> Op[BatchHandle]:
+        """Make a run for each item, in one pipeline: up to 1,000 items.
+
+        An item is `{"payload": …, "options": {…}}` or a `BatchItem`. One bad item refuses the
+        whole batch before anything is stored.
+        """
+        return triggering.batch_trigger(self._definition, self._definition.id, items)
+
+    def delay(self, *args: Any, **kwargs: Any) -> AsyncResult:
+        """Make a run as Celery's `delay` does: blocks, returns an AsyncResult with the run's id."""
+        return self._celery_task().delay(*args, **kwargs)
+
+    def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> AsyncResult:
+        """Make a run as Celery's `apply_async` does; takes countdown, eta and trigger options."""
+        return self._celery_task().apply_async(args, kwargs, **options)
+
+    def _celery_task(self) -> Any:
+        return context.current().app.tasks[self._definition.id]
+
+    def __repr__(self) -> str:
+        return f"<Task {self._definition.id!r} at {self._definition.place}>"
+
+
+class AsyncFunction(Protocol[PayloadT_contra, OutputT_co]):
+    """An async function of one payload (and, by name, `ctx`)."""
+
+    def __call__(self, payload: PayloadT_contra, /) -> Awaitable[OutputT_co]: ...
+
+
+class TaskDecorator(Protocol):
+    """What `task(…)` returns: keeps the function's payload and return types."""
+
+    @overload
+    def __call__(self, function: Callable[[], OutputT], /) -> Task[None, OutputT]: ...
+    @overload
+    def __call__(self, function: Callable[[PayloadT], OutputT], /) -> Task[PayloadT, OutputT]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[PayloadT, Any], OutputT], /
+    ) -> Task[PayloadT, OutputT]: ...
+    @overload
+    def __call__(self, function: Callable[..., OutputT], /) -> Task[Any, OutputT]: ...
+
+
+def task(
+    *,
+    id: str,
+    retry: Retry | Mapping[str, Any] | None = None,
+    queue: Queue | Mapping[str, Any] | str | None = None,
+    max_duration: float | str | None = None,
+    description: str | None = None,
+    worker_queue: str | None = None,
+    **unknown: Any,
+) -> TaskDecorator:
+    """Declare a task. Works before and after a Celery app is bound.
+
+    Args:
+        id: unique in the project: 1 to 128 of letters, digits and `._/-`.
+        retry: policy as `Retry(...)` or a mapping of its fields. None: that of the settings
+            (`default_retry`), which by default retries nothing.
+        queue: a `queue(...)`, its name, or `{"concurrency_limit": n}` for the task's own queue,
+            which is called `task/<id>`.
+        max_duration: seconds (or a duration) of active time an attempt may take, at least 5.
+        description: a sentence for people; by default the docstring's first line.
+        worker_queue: the Celery queue whose workers execute it; by default that of
+            `task_routes`.
+
+    Raises:
+        DefinitionError: for anything that does not fit, at import.
+        DuplicateTaskIdError: when another function has the id.
+    """
+    _refuse_unknown(unknown, "task", id)
+    return _decorator(id, retry, queue, max_duration, description, worker_queue, None)
+
+
+def schema_task(
+    *,
+    id: str,
+    schema: Any,
+    retry: Retry | Mapping[str, Any] | None = None,
+    queue: Queue | Mapping[str, Any] | str | None = None,
+    max_duration: float | str | None = None,
+    description: str | None = None,
+    worker_queue: str | None = None,
+    **unknown: Any,
+) -> TaskDecorator:
+    """Declare a task whose payload is validated: when triggered, and again in the worker.
+
+    *schema* is a pydantic model, a TypeAdapter, a dataclass, a TypedDict or a function. The
+    task's function gets the validated value. The other arguments are those of `task`.
+    """
+    _refuse_unknown(unknown, "schema_task", id)
+    checked = Schema(schema, f"schema_task(id={id!r})")
+    return _decorator(id, retry, queue, max_duration, description, worker_queue, checked)
+
+
+def queue(*, name: str, concurrency_limit: int | None = None, **unknown: Any) -> Queue:
+    """Declare a queue that tasks share. Declare it once and import it.
+
+    At most *concurrency_limit* of its runs execute at once, over all workers; None is no limit,
+    0 starts nothing. With concurrency keys, each key has the whole limit to itself.
+    """
+    if unknown:
+        word = next(iter(unknown))
+        raise UnknownTaskOptionError(
+            f"queue() has no option {word!r}.{closest(word, ['name', 'concurrency_limit'])} "
+            "Options: name, concurrency_limit."
+        )
+    limit = check.check_concurrency_limit(concurrency_limit)
+    return REGISTRY.add_queue(Queue(check.check_queue_name(name), limit))
+
+
+_OPTIONS = ("id", "retry", "queue", "max_duration", "description", "worker_queue", "schema")
+
+
+def _refuse_unknown(unknown: Mapping[str, Any], what: str, task_id: str) -> None:
+    for word in unknown:
+        raise UnknownTaskOptionError(
+            f"{what}(id={task_id!r}) has no option {word!r}.{closest(word, _OPTIONS)} "
+            f"Options: {', '.join(_OPTIONS)}."
+        )
+
+
+def _decorator(
+    task_id: str,
+    retry: Retry | Mapping[str, Any] | None,
+    given_queue: Queue | Mapping[str, Any] | str | None,
+    max_duration: float | str | None,
+    description: str | None,
+    worker_queue: str | None,
+    schema: Schema | None,
+) -> TaskDecorator:
+    check.check_task_id(task_id)
+    where = f"task(id={task_id!r})"
+    policy = Retry.of(retry, where=where)
+    duration = _duration(max_duration, where)
+    own_queue = _queue(given_queue, task_id, where)
+
+    def decorate(function: Callable[..., Any]) -> Task[Any, Any]:
+        if not callable(function) or inspect.isclass(function):
+            raise DefinitionError(f"@{where} stands above {function!r}, which is not a function")
+        if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+            raise DefinitionError(
+                f"@{where}: {function.__qualname__} is a generator; a task returns one value"
+            )
+        payload, ctx = inspect_function(function, task_id)
+        code = inspect.unwrap(function).__code__
+        doc = (inspect.getdoc(function) or "").split("\n", 1)[0]
+        definition = TaskDefinition(
+            id=task_id,
+            function=function,
+            is_async=inspect.iscoroutinefunction(function),
+            takes_payload=payload,
+            takes_ctx=ctx,
+            queue=own_queue,
+            retry=policy,
+            schema=schema,
+            max_duration=duration,
+            worker_queue=worker_queue,
+            description=description or doc or None,
+            file_path=code.co_filename,
+            line=code.co_firstlineno,
+        )
+        REGISTRY.add_task(definition)
+        return Task(definition)
+
+    return cast(TaskDecorator, decorate)
+
+
+def _duration(value: float | str | None, where: str) -> float | None:
+    if value is None:
+        return None
+    try:
+        seconds = parse_duration(value, name="max_duration") / 1000
+    except ValueError as problem:
+        raise DefinitionError(f"{where}: {problem}") from None
+    if seconds < MIN_DURATION:
+        raise DefinitionError(
+            f"{where}: max_duration={value!r} is under the minimum of {MIN_DURATION:g} seconds"
+        )
+    return seconds
+
+
+def _queue(given: Queue | Mapping[str, Any] | str | None, task_id: str, where: str) -> Queue:
+    if given is None:
+        return Queue(f"task/{task_id}")
+    if isinstance(given, Queue):
+        return given
+    if isinstance(given, str):
+        name = check.check_queue_name(given)
+        return REGISTRY.queues.get(name) or Queue(name)
+    if isinstance(given, Mapping):
+        for word in given:
+            if word not in ("name", "concurrency_limit"):
+                raise UnknownTaskOptionError(
+                    f"{where}: queue has no option {word!r}."
+                    f"{closest(word, ['name', 'concurrency_limit'])}"
+                )
+        limit = check.check_concurrency_limit(given.get("concurrency_limit"))
+        name = given.get("name")
+        return Queue(check.check_queue_name(name) if name else f"task/{task_id}", limit)
+    raise DefinitionError(
+        f"{where}: queue={given!r} is not a queue. Write queue=queue(name='shopify', "
+        "concurrency_limit=4), or queue={'concurrency_limit': 4} for the task's own queue."
+    )
