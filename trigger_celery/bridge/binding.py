@@ -74,6 +74,19 @@ class TriggerCelery:
         celery_task.register(self.app, definition)
 
     @property
+    def keywords(self) -> dict[str, Any]:
+        """The settings passed as keywords."""
+        return dict(self._keywords)
+
+    def configure(self, **settings: Any) -> None:
+        """Replace keyword settings; for use before the first operation."""
+        self._keywords = {**self._keywords, **settings}
+        self._settings = None
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    @property
     def settings(self) -> Settings:
         """The settings, read and validated at first use. Raises SettingsError."""
         if self._settings is None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from trigger_celery.engine.scripts import SCRIPTS
 from trigger_celery.store.op import Arg, Call, Flow
 
-Kind = Literal["done", "failed", "retry", "back", "unknown"]
+Kind = Literal["done", "failed", "retry", "lost", "back", "unknown"]
 
 
 @dataclass(slots=True)
@@ -49,7 +49,6 @@ class Exchange:
 
     answers: list[str]
     runs: list[Grant] | None
-    timer_in_ms: int | None
 
 
 def _grant(raw: bytes) -> Grant:
@@ -74,11 +73,10 @@ def _grant(raw: bytes) -> Grant:
 
 
 def _exchange(reply: Any) -> Exchange:
-    answers, runs, timer, now = reply
+    answers, runs = reply
     return Exchange(
         answers=[answer.decode() for answer in answers],
         runs=None if runs == b"gone" else [_grant(raw) for raw in runs],
-        timer_in_ms=max(0, int(float(timer)) - int(now)) if timer else None,
     )
 
 

@@ -34,7 +34,7 @@ KEYS: tuple[Key, ...] = (
     Key("metadata", ("id",), "string", "metadata, JSON", "with its run"),
     Key("attempts", ("id",), "list", "failed attempts, JSON, at most 250", "with its run"),
     Key("watch", ("id",), "set", "channels of the processes that wait for the run", "TTL 1 hour after the last watcher came"),
-    Key("queue", ("queue",), "hash", "name, limit, paused, worker queues that serve it", "TTL run_retention + 7 days after its last use; a worker that declares it renews it"),
+    Key("queue", ("queue",), "hash", "name, limit, paused, worker queues that serve it", "none once a worker declared it; else TTL run_retention + 7 days after its last use"),
     Key("queues", (), "hash", "queue token to queue name", "the listing, when the queue's record is gone"),
     Key("lane", ("lane",), "zset", "pending runs of one worker queue, queue and concurrency key; score = queued time - priority", "vanishes when empty"),
     Key("lanes", ("queue",), "set", "lanes of the queue that have pending runs", "vanishes when empty"),

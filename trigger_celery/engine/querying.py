@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import base64
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from trigger_celery.engine.codec import run_of
 from trigger_celery.engine.scripts import SCRIPTS
 from trigger_celery.errors import InvalidOptionError, PollTimeoutError, RunNotFoundError
 from trigger_celery.model.run import Run, RunStatus
-from trigger_celery.store.op import Await, Flow, Listen
+from trigger_celery.store.notify import Topic
+from trigger_celery.store.op import Await, Flow, Listen, command
 
 MAX_PAGE = 100
+MAX_WORKERS = 1000
 _FIRST_LOOK = 0.5
 _LAST_LOOK = 5.0
 
@@ -39,14 +42,34 @@ def read_run(scope: str, run_id: str, channel: str = "") -> Flow[Run]:
     return run_of(run_id, reply[0], reply[1:])
 
 
-def wait_for_end(scope: str, run_id: str, timeout: float | None) -> Flow[Run]:
+def read_runs(scope: str, run_ids: Sequence[str]) -> Flow[dict[str, Run]]:
+    """Return those of the runs that exist, with payload, output and attempts, by id."""
+    if not run_ids:
+        return {}
+    replies = yield [
+        SCRIPTS.read_run(scope, run_id=run_id, channel="", bodies="1") for run_id in run_ids
+    ]
+    return {
+        run_id: run_of(run_id, reply[0], reply[1:])
+        for run_id, reply in zip(run_ids, replies, strict=True)
+        if reply
+    }
+
+
+def wait_for_end(
+    scope: str, run_id: str, timeout: float | None, topic: Topic | None = None
+) -> Flow[Run]:
     """Return the run once it is final. Raises PollTimeoutError after *timeout* seconds.
 
-    Announcements make it quick; looking again at growing intervals makes it sure.
+    Announcements make it quick; looking again at growing intervals makes it sure. With a
+    *topic* the changes are announced already: wait first, then look.
     """
-    topic = yield Listen(run_id)
     deadline = None if timeout is None else time.monotonic() + timeout
     pause = _FIRST_LOOK
+    if topic is None:
+        topic = yield Listen(run_id)
+    else:
+        yield Await(topic, pause if timeout is None else min(pause, timeout))
     while True:
         run = yield from read_run(scope, run_id, topic.channel)
         if run.is_completed:
@@ -157,3 +180,76 @@ def list_queues(scope: str) -> Flow[list[QueueState]]:
             )
         if cursor == b"0":
             return [found[name] for name in sorted(found)]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerState:
+    """A worker session. `alive`: its lease has not lapsed. `busy`: runs that it owns."""
+
+    session: str
+    alive: bool
+    hostname: str
+    pool: str
+    concurrency: int | None
+    worker_queues: tuple[str, ...]
+    tasks: tuple[str, ...]
+    busy: int
+    since: datetime
+    info: Mapping[str, Any]
+
+
+def list_workers(scope: str) -> Flow[list[WorkerState]]:
+    """Return the worker sessions, those with the longest lease first; at most 1,000."""
+    now, *sessions = yield SCRIPTS.read_workers(scope, most=MAX_WORKERS)
+    return [_worker(int(now), *session) for session in sessions]
+
+
+def _worker(now: int, *parts: Any) -> WorkerState:
+    session, deadline, packed, tasks, _busy, _free, since, owned = parts
+    info = json.loads(packed)
+    return WorkerState(
+        session=session.decode(),
+        alive=float(deadline) >= now,
+        hostname=str(info.get("hostname", "")),
+        pool=str(info.get("pool", "")),
+        concurrency=info.get("concurrency"),
+        worker_queues=tuple(info.get("queues", ())),
+        tasks=tuple(sorted(filter(None, tasks.decode().split("\x1f")))),
+        busy=int(owned),
+        since=datetime.fromtimestamp(int(since) / 1000, UTC),
+        info=info,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class UnservedRuns:
+    """Queued runs that no live worker will take. `worker_queue` is None when it is not known."""
+
+    queue: str
+    task: str
+    worker_queue: str | None
+    runs: int
+
+
+def list_unserved(scope: str) -> Flow[list[UnservedRuns]]:
+    """Return what is queued for worker queues that no live worker serves, by queue."""
+    cursor = b"0"
+    found: list[UnservedRuns] = []
+    while True:
+        cursor, *entries = yield SCRIPTS.read_unserved(scope, cursor=cursor)
+        found += [
+            UnservedRuns(queue.decode(), task.decode(), name.decode() or None, runs)
+            for queue, task, name, runs in entries
+        ]
+        if cursor == b"0":
+            return sorted(found, key=lambda unserved: (unserved.queue, unserved.task))
+
+
+def server_version() -> Flow[str]:
+    """Return the server's product and version, such as `valkey 9.1.2`."""
+    reply: bytes = yield command("INFO", "server")
+    lines = [line.partition(":") for line in reply.decode(errors="replace").splitlines()]
+    info = {name: value.strip() for name, _, value in lines}
+    if "valkey_version" in info:
+        return f"valkey {info['valkey_version']}"
+    return f"redis {info.get('redis_version', 'unknown')}"

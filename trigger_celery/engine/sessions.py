@@ -87,7 +87,7 @@ def register(scope: str, declaration: SessionDeclaration) -> Flow[None]:
 
 
 def refresh(scope: str, queue: str) -> Flow[None]:
-    """Offer the queue's lanes that have room, after its limit was raised or it was resumed."""
+    """Offer the queue's lanes that have room, after its limit changed, or it was paused or resumed."""
     cursor = b"0"
     while True:
         cursor = yield SCRIPTS.refresh_lanes(scope, queue=queue, cursor=cursor)

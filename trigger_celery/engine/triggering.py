@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from trigger_celery.engine.querying import wait_for_end
 from trigger_celery.engine.scripts import SCRIPTS
 from trigger_celery.model.duration import Delay
 from trigger_celery.model.packet import Packet
-from trigger_celery.store.op import Arg, Call, Flow
+from trigger_celery.model.run import Run
+from trigger_celery.store.op import Arg, Call, Flow, Listen
 
 MAX_RUNS_PER_CALL = 250
 """A script call creates at most so many runs: a few milliseconds of the server's time."""
@@ -54,7 +56,9 @@ def _item(run: NewRun) -> tuple[Arg, ...]:
     )  # fmt: skip
 
 
-def _call(scope: str, place: Placement, items: Sequence[Arg], retention: int) -> Call:
+def _call(
+    scope: str, place: Placement, items: Sequence[Arg], retention: int, channel: str = ""
+) -> Call:
     return SCRIPTS.create_runs(
         scope,
         items,
@@ -66,6 +70,7 @@ def _call(scope: str, place: Placement, items: Sequence[Arg], retention: int) ->
         key=place.concurrency_key,
         max="" if place.max_attempts is None else place.max_attempts,
         retention=retention,
+        channel=channel,
     )
 
 
@@ -73,6 +78,16 @@ def create_run(scope: str, run: NewRun, retention: int) -> Flow[str]:
     """Create one run and return its id."""
     yield _call(scope, run.placement, _item(run), retention)
     return run.id
+
+
+def create_watched_run(scope: str, run: NewRun, retention: int, timeout: float | None) -> Flow[Run]:
+    """Create a run and wait for its end: announced from the start, so it is read only once.
+
+    Raises PollTimeoutError after *timeout* seconds; None waits for ever.
+    """
+    topic = yield Listen(run.id)
+    yield _call(scope, run.placement, _item(run), retention, topic.channel)
+    return (yield from wait_for_end(scope, run.id, timeout, topic))
 
 
 def create_runs(scope: str, runs: Sequence[NewRun], retention: int) -> Flow[list[str]]:

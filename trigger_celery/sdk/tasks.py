@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from trigger_celery.bridge import context
-from trigger_celery.engine.querying import wait_for_end
-from trigger_celery.engine.triggering import create_run
+from trigger_celery.engine.triggering import create_watched_run
 from trigger_celery.bridge.request import build_run
 from trigger_celery.model.run import Run
 from trigger_celery.model.task_options import check_task_id
 from trigger_celery.sdk import triggering
 from trigger_celery.sdk.batch_items import BatchItem
 from trigger_celery.sdk.handle import BatchHandle, RunHandle
-from trigger_celery.store.op import Flow, Op
+from trigger_celery.store.op import Op
 
 
 def trigger(task_id: str, payload: Any = None, **options: Any) -> Op[RunHandle]:
@@ -44,11 +44,10 @@ def trigger_and_poll(
     bound = context.current()
     run = build_run(bound, triggering_definition(task_id), task_id, payload, options)
 
-    def flow() -> Flow[Run]:
-        yield from create_run(bound.scope, run, bound.settings.run_retention)
-        return (yield from wait_for_end(bound.scope, run.id, timeout))
-
-    return bound.op(flow(), "tasks.trigger_and_poll")
+    retention = bound.settings.run_retention
+    return bound.op(
+        create_watched_run(bound.scope, run, retention, timeout), "tasks.trigger_and_poll"
+    )
 
 
 def triggering_definition(task_id: str) -> Any:
@@ -57,6 +56,4 @@ def triggering_definition(task_id: str) -> Any:
     definition = triggering.known(task_id)
     if definition is None or definition.schema is None:
         return definition
-    from dataclasses import replace
-
     return replace(definition, schema=None)

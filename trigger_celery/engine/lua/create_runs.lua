@@ -1,12 +1,13 @@
 -- create_runs: makes runs of one task, queued or delayed. A run id that exists is left alone, so
 -- the call may be repeated; the run id is its operation id.
 -- KEYS  scope
--- ARGV  task declared worker_queue queue key max retention items...
+-- ARGV  task declared worker_queue queue key max retention channel items...
 --       declared '0': queue, worker queue come from what workers declared, if they did.
+--       channel: '' or where the changes of these runs are announced from the start.
 --       One item: id, mode (now | in | at), delay ms, priority ms, packet type, payload,
 --       tags parted by U+001F, metadata JSON.
 -- REPLY per item the status the run was created with, or again
--- TTL   run: none while not final; queue record: run_retention + 7 days unless declared
+-- TTL   watch: 1 hour; run: none while not final; queue record: run_retention + 7 days unless declared
 -- INCLUDE clock
 -- INCLUDE change
 -- INCLUDE lanes
@@ -64,6 +65,11 @@ local function create(id, mode, delay, prio, ptype, payload, tags, metadata)
   if tags ~= '' then add('tags', tags) end
   if ptype ~= 'application/json' then add('ptype', ptype) end
   if status == 'DELAYED' then add('due', int(due)) end
+  if channel ~= '' then
+    add('watch', '1')
+    redis.call('SADD', key_watch(id), channel)
+    redis.call('PEXPIRE', key_watch(id), 3600000)
+  end
   if #payload <= 64 then
     add('payload', payload)
   else

@@ -3,7 +3,7 @@
 -- KEYS  scope
 -- ARGV  op_id session worker_queues want start retention items...
 --       worker_queues: tokens parted by spaces, served in this order. Items: include/finish.lua.
--- REPLY {answer per item, runs or nil when the lease is gone, due ms of the next timer, now ms}
+-- REPLY {answer per item, runs or gone when the lease has lapsed}
 -- TTL   final runs: run_retention + 7 days
 -- INCLUDE clock
 -- INCLUDE change
@@ -16,5 +16,4 @@ local freed = {}
 local answers = finish_all(op_id, items, retention, now, freed)
 reoffer(freed, worker_queues)
 local runs = take(op_id, session, worker_queues, tonumber(want), start == '1', now, us)
-local timer = redis.call('ZRANGE', key_timers(), 0, 0, 'WITHSCORES')
-return { answers, runs or 'gone', timer[2] or '', int(now) }
+return { answers, runs or 'gone' }

@@ -1,5 +1,5 @@
--- refresh_lanes: after a limit was raised or a queue resumed, offers its lanes that have room
--- now. Walks the lanes of a queue by cursor.
+-- refresh_lanes: after the limit of a queue changed or it was paused or resumed, offers its lanes
+-- that have room now and takes back those that have none. Walks the lanes of a queue by cursor.
 -- KEYS  scope
 -- ARGV  queue cursor
 -- REPLY the next cursor, 0 at the end
@@ -10,7 +10,11 @@ local q = token(queue)
 local found = redis.call('SSCAN', key_lanes(q), cursor, 'COUNT', 200)
 for _, lane in ipairs(found[2]) do
   local wq, _, k = split(lane)
-  offer(lane, wq, q, k)
-  wake(wq, 1)
+  if room(q, k) > 0 then
+    offer(lane, wq, q, k)
+    wake(wq, 1)
+  else
+    redis.call('ZREM', key_ready(wq), lane)
+  end
 end
 return found[1]

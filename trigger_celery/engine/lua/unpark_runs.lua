@@ -7,16 +7,13 @@
 -- INCLUDE change
 -- INCLUDE lanes
 local now = clock()
-local known = redis.call('HGET', key_tasks(), task)
-local worker_queue = known and string.match(known, '^[^\31]*\31([^\31]*)')
 local found = redis.call('ZPOPMIN', key_parked(token(task)), count)
 for i = 1, #found, 2 do
   local id = found[i]
   local f = redis.call('HMGET', key_run(id), 'status', 'lane', 'created', 'n', 'watch', 'prio',
     'queued')
   if f[1] == 'PENDING_VERSION' then
-    local _, q, k = split(f[2])
-    local lane = worker_queue and (token(worker_queue) .. ':' .. q .. ':' .. k) or f[2]
+    local lane = lane_of(task, f[2])
     local run = { id = id, before = f[1], created = f[3], n = f[4], watched = f[5] }
     change(run, 'QUEUED', now, 'lane', lane)
     enqueue(lane, { int(tonumber(f[7]) - tonumber(f[6] or '0')), id })

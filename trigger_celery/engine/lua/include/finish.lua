@@ -2,6 +2,7 @@
 --   done     detail: packet type        data: output
 --   failed   detail: final status       data: error, JSON
 --   retry    detail: delay ms           data: error, JSON
+--   lost     detail: delay ms or ''     data: error, JSON (the process that ran it died)
 --   back     not started after all      unknown  the worker does not have the task
 -- Answers: ok | stale (another owner, or not in a state to end) | final (ended otherwise before)
 --   | gone (no such run).
@@ -10,6 +11,7 @@ local STATE = {
   'task', 'payload', 'prio', 'queued',
 }
 local REQUEUE_FROM_MS = 30000
+local MAX_LOSSES = 3
 
 local function seal(id, f, retention, now)
   redis.call('ZADD', key_retention(), int(now + retention), id)
@@ -57,11 +59,12 @@ local function give_back(run, f, op_id, kind, now, freed)
     redis.call('ZADD', key_parked(token(f[11])), f[5], run.id)
     return
   end
-  change(run, 'QUEUED', now, 'op', op_id, 'attempt', attempt)
+  local lane = kind == 'unknown' and lane_of(f[11], f[4]) or f[4]
+  change(run, 'QUEUED', now, 'op', op_id, 'attempt', attempt, 'lane', lane)
   if kind == 'unknown' then
     arm(run.id, now + 500, now)
   else
-    enqueue(f[4], { int(tonumber(f[14]) - tonumber(f[13] or '0')), run.id })
+    enqueue(lane, { int(tonumber(f[14]) - tonumber(f[13] or '0')), run.id })
   end
 end
 
@@ -89,6 +92,11 @@ local function finish(op_id, id, epoch, kind, detail, data, retention, now, free
     return 'stale'
   end
   local run = { id = id, before = status, created = f[5], n = f[6], watched = f[7] }
+  if kind == 'lost' then
+    local lost = redis.call('HINCRBY', key_run(id), 'lost', 1)
+    kind = (lost < MAX_LOSSES and detail ~= '') and 'retry' or 'failed'
+    if kind == 'failed' then detail = 'CRASHED' end
+  end
   if early then
     give_back(run, f, op_id, kind, now, freed)
   elseif kind == 'retry' then

@@ -9,6 +9,16 @@ local function split(lane)
   return string.match(lane, '^(%x*):(%x*):(%x*)$')
 end
 
+-- The same lane in the worker queue where workers declared the task; a run may have been created
+-- before any of them was there.
+local function lane_of(task, lane)
+  local known = redis.call('HGET', key_tasks(), task)
+  local name = known and string.match(known, '^[^\31]*\31([^\31]*)')
+  if not name then return lane end
+  local _, q, k = split(lane)
+  return token(name) .. ':' .. q .. ':' .. k
+end
+
 -- Free slots of the lane: every concurrency key has the queue's whole limit to itself.
 local function room(q, k)
   local f = redis.call('HMGET', key_queue(q), 'limit', 'paused')
@@ -33,6 +43,15 @@ local function wake(wq, count)
   end
 end
 
+-- The record of a queue that nobody declares may have expired while its runs were delayed.
+local function rename(q, id)
+  if redis.call('HEXISTS', key_queue(q), 'declared') == 1 then return end
+  local name = redis.call('HGET', key_run(id), 'queue')
+  redis.call('HSET', key_queue(q), 'name', name)
+  redis.call('HSET', key_queues(), q, name)
+  redis.call('PEXPIRE', key_queue(q), 1209600000)
+end
+
 -- entries: score, id, score, id, …
 local function enqueue(lane, entries)
   local wq, q, k = split(lane)
@@ -41,6 +60,7 @@ local function enqueue(lane, entries)
   local served = redis.call('HGET', key_queue(q), 'served') or ''
   if not string.find(served, wq, 1, true) then
     redis.call('HSET', key_queue(q), 'served', served .. ' ' .. wq)
+    if redis.call('PTTL', key_queue(q)) == -1 then rename(q, entries[2]) end
   end
   offer(lane, wq, q, k)
   wake(wq, #entries / 2)

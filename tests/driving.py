@@ -1,0 +1,247 @@
+"""Drives the engine in tests: what callers, workers and services do, one call each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import redis
+
+from trigger_celery.engine import attempts, cancelling, keys, querying, sessions, triggering
+from trigger_celery.engine.attempts import Ending, Exchange, Grant
+from trigger_celery.engine.triggering import NewRun, Placement
+from trigger_celery.model.duration import Delay
+from trigger_celery.model.ids import op_id, run_id, token
+from trigger_celery.model.packet import JSON, Packet
+from trigger_celery.model.run import Run, RunStatus
+from trigger_celery.store.op import Flow
+from trigger_celery.store.store import Store
+
+T = TypeVar("T")
+
+DAY = 86_400_000
+RETENTION = 7 * DAY
+LEASE = 30_000
+ERROR = json.dumps({"type": "BUILT_IN_ERROR", "name": "ValueError", "message": "no"})
+
+
+class Clock:
+    """Moves the test clock, which the scripts add to the server's."""
+
+    def __init__(self, client: redis.Redis, scope: str) -> None:
+        self._client = client
+        self._key = keys.key(scope, "clock")
+
+    def advance(self, ms: int) -> None:
+        """Let *ms* pass at once."""
+        self._client.incrby(self._key, ms)
+
+    def now(self) -> int:
+        """Return the present in ms, as the scripts see it."""
+        seconds, micros = self._client.time()
+        return seconds * 1000 + micros // 1000 + int(self._client.get(self._key) or 0)
+
+
+class Engine:
+    """The engine's operations with short names and defaults, in sync code."""
+
+    def __init__(self, store: Store, client: redis.Redis) -> None:
+        self.store = store
+        self.client = client
+        self.scope = store.scope
+        self.clock = Clock(client, store.scope)
+
+    def run(self, flow: Flow[T]) -> T:
+        return self.store.run_sync(flow)
+
+    # Callers
+
+    @staticmethod
+    def new_run(
+        task: str = "t",
+        *,
+        queue: str | None = None,
+        key: str = "",
+        delay: int | None = None,
+        at: int | None = None,
+        priority: int = 0,
+        tags: Sequence[str] = (),
+        metadata: str = "",
+        max_attempts: int | None = None,
+        payload: str = "{}",
+        declared: bool = True,
+        worker_queue: str = "celery",
+        id: str | None = None,
+    ) -> NewRun:
+        if declared and queue is None:
+            queue = f"task/{task}"
+        place = Placement(task, declared, worker_queue, queue or "", key, max_attempts)
+        due = None if delay is None and at is None else Delay(delay, at)
+        return NewRun(
+            id or run_id(), place, Packet(payload, JSON), due, priority, tuple(tags), metadata
+        )
+
+    def create(self, task: str = "t", **options: Any) -> str:
+        """Create one run; *delay* and *priority* are in ms."""
+        return self.run(
+            triggering.create_run(self.scope, self.new_run(task, **options), RETENTION)
+        )
+
+    def create_many(self, count: int, task: str = "t", **options: Any) -> list[str]:
+        runs = [self.new_run(task, **options) for _ in range(count)]
+        return self.run(triggering.create_runs(self.scope, runs, RETENTION))
+
+    def cancel(self, run: str) -> RunStatus:
+        return self.run(cancelling.cancel_run(self.scope, run, "Canceled by user", RETENTION))
+
+    def read(self, run: str) -> Run:
+        return self.run(querying.read_run(self.scope, run))
+
+    def status(self, run: str) -> str:
+        return self.fields(run).get("status", "")
+
+    def statuses(self, runs: Sequence[str]) -> list[str]:
+        return [self.status(run) for run in runs]
+
+    # Workers
+
+    def register(
+        self,
+        session: str = "w1",
+        tasks: Mapping[str, int] | Sequence[str] = ("t",),
+        queues: Mapping[str, int | None] | None = None,
+        *,
+        worker_queues: Sequence[str] = ("celery",),
+        lease: int = LEASE,
+        limit: int | None = None,
+    ) -> str:
+        """Register a session; *tasks* maps ids to their number of attempts (default 3)."""
+        known = tasks if isinstance(tasks, Mapping) else dict.fromkeys(tasks, 3)
+        declarations = [
+            sessions.TaskDeclaration(task, f"task/{task}", worker_queues[0], attempts_, {})
+            for task, attempts_ in known.items()
+        ]
+        self.run(
+            sessions.register(
+                self.scope,
+                sessions.SessionDeclaration(
+                    session, lease, {}, worker_queues, declarations, dict(queues or {}), limit
+                ),
+            )
+        )
+        return session
+
+    def dequeue(
+        self,
+        session: str = "w1",
+        want: int = 10,
+        endings: Sequence[Ending] = (),
+        *,
+        start: bool = True,
+        worker_queues: Sequence[str] = ("celery",),
+        op: str | None = None,
+    ) -> Exchange:
+        call = attempts.dequeue(
+            self.scope,
+            op or op_id(),
+            session,
+            " ".join(map(token, worker_queues)),
+            want,
+            endings,
+            RETENTION,
+            start=start,
+        )
+
+        def flow() -> Flow[Exchange]:
+            return (yield call)
+
+        return self.run(flow())
+
+    def take(self, session: str = "w1", want: int = 10, **options: Any) -> list[Grant]:
+        """Dequeue and return the runs; the lease must be alive."""
+        runs = self.dequeue(session, want, **options).runs
+        assert runs is not None, f"the lease of {session} is gone"
+        return runs
+
+    def take_one(self, session: str = "w1", **options: Any) -> Grant:
+        (grant,) = self.take(session, 1, **options)
+        return grant
+
+    def start(self, grant: Grant, op: str | None = None) -> int | None:
+        return self.run(attempts.start(self.scope, op or op_id(), grant.id, grant.epoch))
+
+    def end(self, grant: Grant, kind: Any = "done", detail: str | int = JSON, data: str = "1",
+            op: str | None = None) -> str:  # fmt: skip
+        """End one attempt and return the answer."""
+        ending = Ending(grant.id, grant.epoch, kind, detail, data)
+        (answer,) = self.run(attempts.finish(self.scope, op or op_id(), [ending], RETENTION))
+        return answer
+
+    def fail(self, grant: Grant, status: str = "FAILED", op: str | None = None) -> str:
+        return self.end(grant, "failed", status, ERROR, op)
+
+    def retry(self, grant: Grant, delay: int, op: str | None = None) -> str:
+        return self.end(grant, "retry", delay, ERROR, op)
+
+    def back(self, grant: Grant, op: str | None = None) -> str:
+        return self.end(grant, "back", "", "", op)
+
+    def unknown(self, grant: Grant, op: str | None = None) -> str:
+        return self.end(grant, "unknown", "", "", op)
+
+    def renew(self, session: str = "w1", lease: int = LEASE) -> bool:
+        return self.run(sessions.renew(self.scope, session, lease, 0, 1))
+
+    def close(self, session: str = "w1") -> int:
+        return self.run(sessions.close(self.scope, session, RETENTION))
+
+    def refresh(self, queue: str) -> None:
+        self.run(sessions.refresh(self.scope, queue))
+
+    # Services
+
+    def fire(self, count: int = 200) -> int:
+        return self.run(sessions.fire_timers(self.scope, count))[0]
+
+    def sweep(self, lease: int = LEASE) -> sessions.Sweep:
+        return self.run(sessions.sweep(self.scope, lease, 5000, RETENTION))
+
+    def let_lapse(self, *alive: str, ms: int = LEASE + 1) -> sessions.Sweep:
+        """Let *ms* pass while sweepers work and the sessions *alive* renew, and sweep at the end."""
+        done = self.sweep()
+        for step in (*[LEASE // 3] * (ms // (LEASE // 3)), ms % (LEASE // 3), LEASE // 3):
+            for session in alive:
+                assert self.renew(session)
+            self.clock.advance(step)
+            last = self.sweep()
+            done = sessions.Sweep(
+                (*done.taken, *last.taken),
+                done.sessions_ended + last.sessions_ended,
+                last.more,
+                last.held_ms,
+            )
+        return done
+
+    def prune(self, count: int = 100) -> int:
+        return self.run(sessions.prune(self.scope, count))
+
+    # What is stored
+
+    def key(self, name: str, *parts: str) -> str:
+        return keys.key(self.scope, name, *parts)
+
+    def fields(self, run: str) -> dict[str, str]:
+        stored = self.client.hgetall(self.key("run", run))
+        return {name.decode(): value.decode() for name, value in stored.items()}
+
+    def members(self, name: str, *parts: str) -> list[str]:
+        """Return the members of a zset, lowest score first."""
+        return [item.decode() for item in self.client.zrange(self.key(name, *parts), 0, -1)]
+
+    def mail(self, session: str = "w1") -> list[str]:
+        """Take every message of a session's mailbox."""
+        box = self.key("mailbox", session)
+        messages = [item.decode() for item in self.client.lrange(box, 0, -1)]
+        self.client.delete(box)
+        return messages

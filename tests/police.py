@@ -1,0 +1,312 @@
+"""What must be true of the store whenever nobody is in the middle of a script."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from trigger_celery.engine import keys, sessions
+from trigger_celery.model.ids import token
+from trigger_celery.model.run import RunStatus
+from trigger_celery.model.transitions import FINAL, allowed
+from trigger_celery.store.store import Store
+
+KINDS = {kind.name: kind for kind in keys.KEYS}
+HOLDING = {"DEQUEUED", "EXECUTING"}
+_RUN_ID = re.compile(r"run_[0-9a-v]{26}")
+# The feed is bounded by its length, and the last dequeue of a session by the session's life.
+_MAY_NAME_THE_PAST = {"changes", "worker"}
+# Two steps that one call takes: a dequeue that starts at once, and giving up a run that was.
+_AT_ONCE = {
+    ("QUEUED", "EXECUTING"): "DEQUEUED",
+    ("EXECUTING", "PENDING_VERSION"): "QUEUED",
+}
+
+
+@dataclass
+class Keyspace:
+    """Every key with its value (sets, dicts, lists, text) and its TTL in ms (-1: none)."""
+
+    scope: str
+    values: dict[str, Any]
+    ttls: dict[str, int]
+    types: dict[str, str]
+
+    def kind(self, name: str) -> str:
+        return name.removeprefix(self.scope + ":").split(":", 1)[0]
+
+    def of(self, kind: str) -> dict[str, Any]:
+        """Return the values of one kind of key, by the rest of their names."""
+        prefix = f"{self.scope}:{kind}:"
+        return {
+            name.removeprefix(prefix): value
+            for name, value in self.values.items()
+            if name.startswith(prefix)
+        }
+
+    def one(self, kind: str, default: Any) -> Any:
+        return self.values.get(keys.key(self.scope, kind), default)
+
+    @property
+    def runs(self) -> dict[str, dict[str, str]]:
+        return self.of("run")
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, dict):
+        return {_text(name): _text(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_text(item) for item in value]
+    if isinstance(value, set):
+        return {_text(item) for item in value}
+    return value
+
+
+def keyspace(client: redis.Redis, scope: str) -> Keyspace:
+    """Read everything that is in the server."""
+    names = sorted(name.decode() for name in client.scan_iter(count=5000))
+    pipe = client.pipeline(transaction=False)
+    for name in names:
+        pipe.type(name)
+        pipe.pttl(name)
+    facts = pipe.execute()
+    types = [_text(kind) for kind in facts[::2]]
+    for name, kind in zip(names, types, strict=True):
+        match kind:
+            case "hash":
+                pipe.hgetall(name)
+            case "zset":
+                pipe.zrange(name, 0, -1, withscores=True)
+            case "set":
+                pipe.smembers(name)
+            case "list":
+                pipe.lrange(name, 0, -1)
+            case "stream":
+                pipe.xrange(name)
+            case _:
+                pipe.get(name)
+    values: dict[str, Any] = {}
+    for name, kind, value in zip(names, types, pipe.execute(), strict=True):
+        if value is None or kind == "none":
+            continue
+        values[name] = {_text(m): s for m, s in value} if kind == "zset" else _text(value)
+    return Keyspace(
+        scope,
+        values,
+        dict(zip(names, facts[1::2], strict=True)),
+        dict(zip(names, types, strict=True)),
+    )
+
+
+def inspect(client: redis.Redis, scope: str) -> None:
+    """Fail with every rule that the store breaks."""
+    space = keyspace(client, scope)
+    complaints = list(problems(space))
+    assert not complaints, "the store is out of order:\n  " + "\n  ".join(complaints)
+
+
+def problems(space: Keyspace) -> Iterator[str]:
+    """Yield what is wrong."""
+    yield from _names_types_ttls(space)
+    yield from _slots(space)
+    yield from _places(space)
+    yield from _lanes(space)
+    yield from _indexes(space)
+    yield from _feed(space)
+
+
+def _names_types_ttls(space: Keyspace) -> Iterator[str]:
+    final = {run for run, f in space.runs.items() if f.get("status") in FINAL}
+    for name in space.values:
+        if not name.startswith(space.scope + ":"):
+            yield f"{name} is outside the environment"
+            continue
+        kind = KINDS.get(space.kind(name))
+        if kind is None:
+            yield f"{name} is of no kind in the table"
+            continue
+        if space.types[name] != kind.type:
+            yield f"{name} is a {space.types[name]}, the table says {kind.type}"
+        expires = space.ttls[name] != -1
+        if kind.name == "run" or kind.removed == "with its run":
+            run = name.rsplit(":", 1)[1]
+            if run not in space.runs:
+                yield f"{name} belongs to no run"
+            elif expires is not (run in final):
+                yield f"{name} {'has' if expires else 'lacks'} a TTL, its run is {space.runs[run]}"
+        elif kind.name == "queue":
+            if expires is ("declared" in space.values[name]):
+                yield f"{name}: a TTL exactly when no code declares it: {space.values[name]}"
+        elif kind.removed.startswith("TTL") or "TTL" in kind.removed:
+            if not expires:
+                yield f"{name} lacks a TTL"
+        elif kind.name in keys.PERMANENT or not kind.removed.startswith("permanent"):
+            if expires:
+                yield f"{name} has a TTL, the table says {kind.removed!r}"
+
+
+def _lane_of(fields: dict[str, str]) -> tuple[str, str, str]:
+    worker_queue, queue, key = fields["lane"].split(":")
+    return worker_queue, queue, key
+
+
+def _slots(space: Keyspace) -> Iterator[str]:
+    environment, queues, own_keys, owned = set(), *(defaultdict(set) for _ in range(3))
+    sessions_known = set(space.one("workers", {}))
+    for run, f in space.runs.items():
+        _, queue, key = _lane_of(f)
+        if queue != token(f["queue"]) or key != (token(f["ckey"]) if "ckey" in f else ""):
+            yield f"{run}: the lane {f['lane']} does not fit queue and key: {f}"
+        if f["status"] not in HOLDING:
+            continue
+        environment.add(run)
+        queues[queue].add(run)
+        own_keys[f"{queue}:{key}"].add(run)
+        owned[f.get("owner", "nobody")].add(run)
+        if f.get("owner") not in sessions_known:
+            yield f"{run} is {f['status']} and its owner {f.get('owner')} is no session"
+        if int(f.get("epoch", 0)) <= 0:
+            yield f"{run} is {f['status']} without an epoch"
+    for kind, wanted in (("queue_slots", queues), ("key_slots", own_keys), ("owned", owned)):
+        stored = {name: set(value) for name, value in space.of(kind).items()}
+        if stored != wanted:
+            yield f"{kind}: stored {stored}, by the runs {dict(wanted)}"
+    if set(space.one("slots", {})) != environment:
+        yield f"slots: stored {set(space.one('slots', {}))}, by the runs {environment}"
+
+
+def _places(space: Keyspace) -> Iterator[str]:
+    lanes: dict[str, list[str]] = defaultdict(list)
+    for lane, members in space.of("lane").items():
+        for run in members:
+            lanes[run].append(lane)
+    parked = {run: task for task, members in space.of("parked").items() for run in members}
+    timers = set(space.one("timers", {}))
+    retention = set(space.one("retention", {}))
+    runs = space.runs
+    for what, members in (
+        ("a lane", lanes), ("timers", timers), ("parked", parked), ("retention", retention)
+    ):  # fmt: skip
+        for run in set(members) - set(runs):
+            yield f"{run} is in {what} and does not exist"
+    for run, f in runs.items():
+        status = f["status"]
+        wanted = {
+            "QUEUED": {"lane", "timers"},
+            "DELAYED": {"timers"},
+            "PENDING_VERSION": {"parked"},
+        }.get(status, {"retention"} if status in FINAL else set())
+        found = ["lane"] * len(lanes.get(run, ())) + [
+            name
+            for name, members in (("timers", timers), ("parked", parked), ("retention", retention))
+            if run in members
+        ]
+        if not (set(found) <= wanted and len(found) == (1 if wanted else 0)):
+            yield f"{run} is {status} and in {found}; it belongs in {sorted(wanted) or 'none'}"
+        if lanes.get(run, [f["lane"]]) != [f["lane"]]:
+            yield f"{run} is in the lanes {lanes[run]}, its record says {f['lane']}"
+        if run in parked and parked[run] != token(f["task"]):
+            yield f"{run} is parked for another task than {f['task']}"
+
+
+def _lanes(space: Keyspace) -> Iterator[str]:
+    lanes = space.of("lane")
+    by_queue: dict[str, set[str]] = defaultdict(set)
+    for lane in lanes:
+        by_queue[lane.split(":")[1]].add(lane)
+    if space.of("lanes") != by_queue:
+        yield f"lanes: stored {space.of('lanes')}, by the lanes {dict(by_queue)}"
+    ready = {(wq, lane) for wq, members in space.of("ready").items() for lane in members}
+    records, held = space.of("queue"), space.of("key_slots")
+
+    def room(queue: str, key: str) -> float:
+        record = records.get(queue, {})
+        if "paused" in record:
+            return 0
+        if "limit" not in record:
+            return float("inf")
+        return int(record["limit"]) - len(held.get(f"{queue}:{key}", ()))
+
+    for lane in lanes:
+        worker_queue, queue, key = lane.split(":")
+        free = room(queue, key)
+        if ((worker_queue, lane) in ready) is (free > 0):
+            continue
+        # A lane that filled up through another worker queue is taken out when it is looked at.
+        if free > 0 or len(records.get(queue, {}).get("served", "").split()) < 2:
+            yield f"lane {lane}: room for {free}, in ready: {(worker_queue, lane) in ready}"
+    for worker_queue, lane in ready:
+        if lane not in lanes or lane.split(":")[0] != worker_queue:
+            yield f"lane {lane} is ready in {worker_queue} and has no runs there"
+
+
+def _indexes(space: Keyspace) -> Iterator[str]:
+    wanted: dict[str, dict[str, dict[str, float]]] = {
+        kind: defaultdict(dict)
+        for kind in ("index_status", "index_task", "index_queue", "index_tag")
+    }
+    for run, f in space.runs.items():
+        created = float(f["created"])
+        wanted["index_status"][f["status"]][run] = created
+        wanted["index_task"][token(f["task"])][run] = created
+        if f["queue"] != f"task/{f['task']}":
+            wanted["index_queue"][token(f["queue"])][run] = created
+        for tag in filter(None, f.get("tags", "").split("\x1f")):
+            wanted["index_tag"][token(tag)][run] = created
+    for kind, entries in wanted.items():
+        if (stored := space.of(kind)) != entries:
+            yield f"{kind}: stored {stored}, by the runs {dict(entries)}"
+
+
+def _is_legal(before: str | None, after: str) -> bool:
+    between = _AT_ONCE.get((before, after))
+    if between is not None:
+        return _is_legal(before, between) and _is_legal(between, after)
+    return allowed(before and RunStatus(before), RunStatus(after))
+
+
+def _feed(space: Keyspace) -> Iterator[str]:
+    """Every change is in the feed once, in order, and legal."""
+    feed = space.one("changes", [])
+    if len(feed) >= 9900:  # the head may be trimmed
+        return
+    last: dict[str, tuple[int, str | None]] = defaultdict(lambda: (0, None))
+    for _, entry in feed:
+        run, status, n = entry["run"], entry["status"], int(entry["n"])
+        before_n, before = last[run]
+        if n != before_n + 1:
+            yield f"{run}: change {n} follows change {before_n}"
+        if before != status and not _is_legal(before, status):
+            yield f"{run}: {before} -> {status} is no transition"
+        last[run] = (n, status)
+    for run, f in space.runs.items():
+        if last[run] != (int(f["n"]), f["status"]):
+            yield f"{run}: the feed ends with {last[run]}, the record says {f['n']} {f['status']}"
+
+
+def leave_nothing(client: redis.Redis, store: Store) -> None:
+    """Let the retention of every final run pass, prune, and look whether anything names them."""
+    scope = store.scope
+    retention = keys.key(scope, "retention")
+    final = {item.decode() for item in client.zrange(retention, 0, -1)}
+    if not final:
+        return
+    _, last = client.zrange(retention, -1, -1, withscores=True)[0]
+    client.incrby(keys.key(scope, "clock"), max(0, int(last) - client.time()[0] * 1000) + 1000)
+    while store.run_sync(sessions.prune(scope, 100)) == 100:
+        pass
+    space = keyspace(client, scope)
+    left = [
+        f"{name} still names {found}"
+        for name, value in space.values.items()
+        if space.kind(name) not in _MAY_NAME_THE_PAST
+        and (found := final & set(_RUN_ID.findall(f"{name} {value}")))
+    ]
+    assert not left, "pruned runs left something behind:\n  " + "\n  ".join(left)

@@ -1,0 +1,36 @@
+"""`trigger-celery`: the program."""
+
+from __future__ import annotations
+
+import click
+
+import trigger_celery
+from trigger_celery.cli.options import ProjectGroup, project_options, shared_options
+from trigger_celery.cli.queues import queues
+from trigger_celery.cli.runs import runs
+from trigger_celery.cli.trigger import trigger
+from trigger_celery.cli.version import version
+
+
+@click.group(
+    "trigger-celery",
+    cls=ProjectGroup,
+    params=[*project_options(), *shared_options()],
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(trigger_celery.__version__, prog_name="trigger-celery")
+def cli() -> None:
+    """Trigger.dev's runs, queues and retries for a Celery app.
+
+    The app is found by -A, [tool.trigger_celery] app in pyproject.toml, CELERY_APP, manage.py,
+    celery.py, celery_app.py, app.py, tasks.py or FLASK_APP, in this order.
+    """
+
+
+for command in (trigger, runs, queues, version):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the program."""
+    cli(prog_name="trigger-celery")

@@ -1,0 +1,129 @@
+"""`trigger TASK [PAYLOAD]`: makes a run, and with `--wait` prints its output."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from trigger_celery.cli import output
+from trigger_celery.cli.failure import FAILURE, Failure
+from trigger_celery.cli.options import ProjectCommand, json_option, project_of
+from trigger_celery.cli.project import Project
+from trigger_celery.engine.querying import list_workers
+from trigger_celery.errors import PollTimeoutError, closest
+from trigger_celery.model.duration import parse_duration
+from trigger_celery.model.run import Run
+from trigger_celery.sdk import runs, tasks
+
+
+@click.command("trigger", cls=ProjectCommand)
+@click.argument("task", metavar="TASK")
+@click.argument("payload", metavar="[PAYLOAD]", required=False)
+@click.option("--file", "file", type=click.Path(path_type=Path), help="Read the payload from here.")
+@click.option("--delay", help="Start later: 30s, 2h30m, or an ISO date.")
+@click.option("--priority", type=float, help="Seconds of head start in the queue.")
+@click.option("--queue", help="The queue to use instead of the task's own.")
+@click.option("--concurrency-key", help="The queue's limit counts for each key by itself.")
+@click.option("--max-attempts", type=int, help="How often to try, the first time included.")
+@click.option("--tag", "tags", multiple=True, help="Tag the run (repeat for several).")
+@click.option("--metadata", help="Metadata, a JSON object.")
+@click.option("--wait", is_flag=True, help="Wait for the end and print the output; 1 if it failed.")
+@click.option("--timeout", help="Wait no longer than this, for example 30s.")
+@json_option
+@click.pass_context
+def trigger(
+    ctx: click.Context,
+    task: str,
+    payload: str | None,
+    file: Path | None,
+    wait: bool,
+    timeout: str | None,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Make a run of TASK. PAYLOAD is JSON, or - to read it from stdin."""
+    value = _payload(payload, file)
+    options = {name: option for name, option in given.items() if option not in ((), None)}
+    if "metadata" in options:
+        options["metadata"] = _parse(options["metadata"], "--metadata")
+    seconds = None if timeout is None else parse_duration(_number(timeout), name="timeout") / 1000
+    project = project_of(ctx)
+    _ = project.trigger
+    handle = tasks.trigger(task, value, **options).sync()
+    if not project.quiet:
+        _say_if_unknown(project, task)
+    if wait:
+        _wait(project, handle.id, seconds, as_json)
+    elif as_json:
+        output.print_json({"id": handle.id, "task_identifier": handle.task_identifier})
+    else:
+        click.echo(handle.id)
+
+
+def _number(text: str) -> str | float:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _payload(text: str | None, file: Path | None) -> Any:
+    if text is not None and file is not None:
+        raise click.UsageError("give the payload or --file, not both")
+    if file is not None and str(file) != "-":
+        try:
+            return _parse(file.read_text("utf-8"), str(file))
+        except (OSError, UnicodeDecodeError) as problem:
+            raise click.UsageError(f"--file cannot be read: {problem}") from problem
+    if text == "-" or file is not None:
+        return _parse(click.get_text_stream("stdin").read(), "stdin")
+    return None if text is None else _parse(text, "the payload")
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as problem:
+        raise click.UsageError(
+            f"{where} is not JSON: {problem}. Objects are written '{{\"id\": 4711}}', "
+            "text is written '\"hello\"', quoted against the shell."
+        ) from problem
+
+
+def _say_if_unknown(project: Project, task: str) -> None:
+    workers = [worker for worker in project.run(list_workers(project.trigger.scope)) if worker.alive]
+    known = {name for worker in workers for name in worker.tasks}
+    if task in known:
+        return
+    if workers:
+        reason = f"no live worker has the task {task!r}.{closest(task, known)}"
+    else:
+        reason = "no worker is running"
+    project.note(f"{reason} The run waits until one comes.".replace("running The", "running. The"))
+
+
+def _wait(project: Project, run_id: str, seconds: float | None, as_json: bool) -> None:
+    project.note(run_id)
+    try:
+        run = runs.poll(run_id, timeout=seconds).sync()
+    except PollTimeoutError as problem:
+        raise Failure(str(problem), FAILURE) from problem
+    if as_json:
+        output.print_json(run.to_dict())
+    elif run.is_success and run.output is not None:
+        click.echo(output.value_text(run.output))
+    if not run.is_success:
+        raise Failure(_outcome(run), FAILURE)
+
+
+def _outcome(run: Run) -> str:
+    text = f"run {run.id} of {run.task_identifier} ended as {run.status.value}"
+    if run.attempt_count > 1:
+        text += f" after {run.attempt_count} attempts"
+    if run.error is not None:
+        name = run.error.name or run.error.code
+        text += f"\n  {name}: {run.error.message}" if name else f"\n  {run.error.message}"
+    return f"{text}\n  more     trigger-celery runs get {run.id}"

@@ -1,0 +1,75 @@
+"""The step that `TriggerCelery` adds to Celery's worker: `celery -A proj worker` runs runs."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from celery import bootsteps, signals
+
+from trigger_celery.bridge.binding import TriggerCelery, binding_of
+from trigger_celery.worker.celery_internals import consumed_queues
+from trigger_celery.worker.loop_consumer import LoopConsumer
+from trigger_celery.worker.pool import TaskPool
+from trigger_celery.worker.session import ServiceRunner, WorkerSession
+from trigger_celery.worker.thread_consumer import ThreadConsumer
+
+logger = logging.getLogger("trigger_celery.worker")
+
+
+class RunWorker(bootsteps.StartStopStep):  # type: ignore[misc]
+    """Starts the session, the services and the run consumer once the pool is up.
+
+    A worker step, not a consumer step: it outlives the loss of the broker.
+    """
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, worker: Any, **kwargs: Any) -> None:
+        super().__init__(worker, **kwargs)
+        self._trigger: TriggerCelery | None = binding_of(worker.app)
+        self._session: WorkerSession | None = None
+        self._services: ServiceRunner | None = None
+        self._consumer: LoopConsumer | ThreadConsumer | None = None
+
+    def include_if(self, worker: Any) -> bool:
+        """Only in workers of a bound app."""
+        return self._trigger is not None
+
+    def start(self, worker: Any) -> None:
+        """Register and begin to pull runs."""
+        assert self._trigger is not None  # noqa: S101 - include_if
+        names = consumed_queues(worker)
+        pool_name = type(worker.pool).__module__.rsplit(".", 1)[-1]
+        self._session = WorkerSession(self._trigger, worker, names, pool_name)
+        self._services = ServiceRunner(self._trigger)
+        kind = LoopConsumer if isinstance(worker.pool, TaskPool) else ThreadConsumer
+        self._consumer = kind(self._trigger, worker, self._session, self._services)
+        self._session.start()
+        self._services.start()
+        self._consumer.start()
+        signals.worker_shutdown.connect(self._on_shutdown, weak=False)
+        logger.info(
+            "runs of %s are served as %s",
+            ", ".join(names),
+            self._session.id,
+            extra={"action": "session_started", "session": self._session.id},
+        )
+
+    def stop(self, worker: Any) -> None:
+        """Take no more runs; on the asyncio pool, wait for those under way."""
+        if self._consumer is not None and self._trigger is not None:
+            self._consumer.drain(self._trigger.settings.shutdown_grace)
+
+    def terminate(self, worker: Any) -> None:
+        """Take no more runs and stop those under way."""
+        if self._consumer is not None:
+            self._consumer.drain(0.0)
+
+    def _on_shutdown(self, **_: Any) -> None:
+        """The pool has stopped: give back what is left and leave."""
+        if self._services is not None:
+            self._services.stop()
+        if self._session is not None:
+            self._session.stop()
+            self._session = None

@@ -1,0 +1,89 @@
+"""What the processes and threads of Celery's own pools execute: one attempt of a run.
+
+Starts the run (once per epoch), executes Celery's tracer, and records the outcome itself, so that
+the parent process has nothing to write for it.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import astuple
+from typing import Any
+
+from celery import current_app
+
+from trigger_celery.bridge import context
+from trigger_celery.bridge.binding import TriggerCelery
+from trigger_celery.bridge.registry import REGISTRY
+from trigger_celery.engine import attempts
+from trigger_celery.engine.attempts import Ending, Grant
+from trigger_celery.model.ids import op_id
+from trigger_celery.worker.background_loop import BACKGROUND
+from trigger_celery.worker.celery_internals import current_job, follow_job, trace
+from trigger_celery.worker.executor import RunExecution, invoke_async, invoke_sync
+from trigger_celery.worker.job import stays
+from trigger_celery.worker.recording import finish_until_recorded
+
+logger = logging.getLogger("trigger_celery.worker")
+
+Outcome = tuple[int, Any, float, int | None]
+"""Celery's (failed, value, seconds), and in how many ms the parent shall start the next attempt."""
+
+
+def packed(grant: Grant) -> tuple[Any, ...]:
+    """Return the grant as a tuple, for the pipe to a pool process."""
+    return astuple(grant)
+
+
+def run_in_pool(grant_fields: tuple[Any, ...], request: dict[str, Any]) -> Outcome:
+    """Execute one attempt. A run that is not ours to start any more is left alone."""
+    grant = Grant(*grant_fields)
+    trigger = context.current()
+    if not grant.executing:
+        attempt = trigger.store.run_blocking(
+            attempts.start(trigger.scope, op_id(), grant.id, grant.epoch)
+        )
+        if attempt is None:
+            logger.warning(
+                "run %s is not ours to start any more",
+                grant.id,
+                extra={"action": "start_refused", "run_id": grant.id},
+            )
+            return 0, "not started", 0.0, None
+        grant.attempt = attempt
+    return _execute(trigger, grant, request)
+
+
+def _execute(trigger: TriggerCelery, grant: Grant, request: dict[str, Any]) -> Outcome:
+    definition = REGISTRY.tasks[grant.task]
+    execution = RunExecution(trigger, definition, grant, _invoke)
+    task = current_app.tasks[grant.task]
+    follow_job(task)
+    job = current_job.set(execution)
+    running = context.current_execution.set(execution)
+    request["retries"] = grant.attempt - 1
+    try:
+        failed, value, seconds = trace(task, grant.id, request["args"], request)
+    except BaseException as problem:
+        # Soft limits and signals reach the tracer as they are; the run must end all the same.
+        if execution.ending is None:
+            execution.fail(problem)
+        raise
+    finally:
+        context.current_execution.reset(running)
+        current_job.reset(job)
+        if execution.ending is not None:
+            recorded = finish_until_recorded(trigger, execution.ending)
+    return failed, value, seconds, _again_in(execution.ending, recorded)
+
+
+def _again_in(ending: Ending | None, recorded: str) -> int | None:
+    if ending is not None and recorded == "ok" and stays(ending):
+        return int(ending.detail)
+    return None
+
+
+def _invoke(execution: RunExecution) -> Any:
+    if execution.definition.is_async:
+        return BACKGROUND.run(invoke_async(execution))
+    return invoke_sync(execution)

@@ -1,0 +1,210 @@
+"""The worker's session: it registers, renews its lease from its own thread, runs the services."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from trigger_celery.bridge.binding import TriggerCelery
+from trigger_celery.bridge.registry import REGISTRY, TaskDefinition
+from trigger_celery.engine import sessions
+from trigger_celery.engine.services.promoter import Promoter
+from trigger_celery.engine.services.pruner import Pruner
+from trigger_celery.engine.services.service import Service
+from trigger_celery.engine.services.sweeper import Sweeper
+from trigger_celery.errors import StoreError
+from trigger_celery.model.ids import session_id
+from trigger_celery.model.retry import effective
+
+logger = logging.getLogger("trigger_celery.session")
+
+
+class WorkerSession:
+    """One registration of this worker process. A lapsed lease means a new session."""
+
+    def __init__(
+        self, trigger: TriggerCelery, worker: Any, worker_queues: list[str], pool_name: str
+    ) -> None:
+        self.trigger = trigger
+        self.worker_queues = worker_queues
+        self.id = session_id()
+        self._worker = worker
+        self._pool_name = pool_name
+        self._stop = threading.Event()
+        self._renewer: threading.Thread | None = None
+        self.load: Callable[[], tuple[int, int]] = lambda: (0, 0)
+        self.on_lost: Callable[[], None] = lambda: None
+
+    def start(self) -> None:
+        """Register and begin to renew."""
+        self.register()
+        self._renewer = threading.Thread(target=self._renew, name="trigger-lease", daemon=True)
+        self._renewer.start()
+
+    def register(self) -> None:
+        """Say that this worker is here, with its tasks and queues."""
+        trigger = self.trigger
+        declaration = sessions.SessionDeclaration(
+            session=self.id,
+            lease_ms=trigger.settings.lease_ms(),
+            info={
+                "hostname": self._worker.hostname,
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "pool": self._pool_name,
+                "concurrency": self._worker.concurrency,
+                "queues": self.worker_queues,
+            },
+            worker_queues=self.worker_queues,
+            tasks=[self._declare(definition) for definition in REGISTRY.tasks.values()],
+            queues={queue.name: queue.concurrency_limit for queue in REGISTRY.queues.values()},
+            environment_limit=trigger.settings.environment_concurrency_limit,
+        )
+        trigger.store.run_blocking(sessions.register(trigger.scope, declaration))
+
+    def _declare(self, definition: TaskDefinition) -> sessions.TaskDeclaration:
+        policy = effective(definition.retry, self.trigger.settings.default_retry, None)
+        return sessions.TaskDeclaration(
+            id=definition.id,
+            queue=definition.queue.name,
+            worker_queue=self.trigger.worker_queue(definition, definition.id),
+            max_attempts=1 if policy is None else policy.max_attempts,
+            details={"description": definition.description, "file": definition.file_path},
+        )
+
+    def replace(self) -> None:
+        """Register under a new id, after the lease of the old one lapsed."""
+        self.id = session_id()
+        self.register()
+
+    def _renew(self) -> None:
+        lease = self.trigger.settings.worker_lease
+        pause = lease / 3
+        while not self._stop.wait(pause):
+            busy, free = self.load()
+            try:
+                alive = self.trigger.store.run_blocking(
+                    sessions.renew(
+                        self.trigger.scope,
+                        self.id,
+                        self.trigger.settings.lease_ms(),
+                        busy,
+                        free,
+                    )
+                )
+                pause = lease / 3
+            except StoreError as problem:
+                logger.warning(
+                    "could not renew the lease: %s", problem, extra={"action": "renew_failed"}
+                )
+                pause = min(1.0, lease / 10)
+                continue
+            if not alive:
+                logger.error(
+                    "the lease of %s lapsed: its runs are taken over by other workers",
+                    self.id,
+                    extra={"action": "lease_lost", "session": self.id},
+                )
+                self.on_lost()
+
+    def stop(self) -> None:
+        """Stop renewing and give back what this session still owns."""
+        self._stop.set()
+        try:
+            given_back = self.trigger.store.run_blocking(
+                sessions.close(
+                    self.trigger.scope, self.id, self.trigger.settings.run_retention
+                )
+            )
+        except StoreError as problem:
+            logger.warning(
+                "could not close the session, its lease will lapse: %s",
+                problem,
+                extra={"action": "close_failed", "session": self.id},
+            )
+            return
+        if given_back:
+            logger.warning(
+                "%d run(s) were given back to the queue",
+                given_back,
+                extra={"action": "runs_given_back", "count": given_back},
+            )
+
+
+class ServiceRunner:
+    """Runs the services of this worker in one thread; a failing one is tried again later."""
+
+    def __init__(self, trigger: TriggerCelery) -> None:
+        settings, scope = trigger.settings, trigger.scope
+        self._store = trigger.store
+        self._services: dict[str, Service] = {
+            service.name: service
+            for service in (
+                Promoter(scope),
+                Sweeper(scope, settings.lease_ms(), settings.run_retention),
+                Pruner(scope),
+            )
+        }
+        self._wake = threading.Event()
+        self._poked: set[str] = set()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread = threading.Thread(target=self._run, name="trigger-services", daemon=True)
+        self._thread.start()
+
+    def poke(self, name: str) -> None:
+        """Let a service tick now: something became due sooner than it expects."""
+        self._poked.add(name)
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Stop the thread after the tick under way."""
+        self._stopping = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(5)
+
+    def _run(self) -> None:
+        due: list[tuple[float, str]] = [(0.0, name) for name in self._services]
+        heapq.heapify(due)
+        while not self._stopping:
+            self._wake.clear()
+            if self._poked:
+                poked = {self._poked.pop() for _ in range(len(self._poked))}
+                due = [(0.0 if name in poked else at, name) for at, name in due]
+                heapq.heapify(due)
+            wait = due[0][0] - time.monotonic()
+            if wait > 0:
+                self._wake.wait(wait)
+                if self._poked or time.monotonic() < due[0][0]:
+                    continue
+            _, name = heapq.heappop(due)
+            heapq.heappush(due, (time.monotonic() + self._tick(name), name))
+
+    def _tick(self, name: str) -> float:
+        if self._stopping:
+            return 0.0
+        try:
+            return self._store.run_blocking(self._services[name].tick())
+        except StoreError as problem:
+            logger.warning(
+                "service %s could not reach the store: %s",
+                name,
+                problem,
+                extra={"action": "service_failed", "service": name},
+            )
+            return 1.0
+        except Exception:
+            logger.exception(
+                "service %s failed", name, extra={"action": "service_failed", "service": name}
+            )
+            return 5.0

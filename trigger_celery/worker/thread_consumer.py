@@ -1,0 +1,266 @@
+"""The run consumer of Celery's own pools (prefork, threads, solo): pulls runs in a thread.
+
+Runs are handed to the pool on the worker's hub, which owns it. The pool's process or thread
+starts the run and records its outcome (`child.py`).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Any
+
+from trigger_celery.bridge.binding import TriggerCelery
+from trigger_celery.bridge.registry import REGISTRY
+from trigger_celery.engine import attempts, keys
+from trigger_celery.engine.attempts import Ending, Exchange, Grant
+from trigger_celery.engine.codec import dump_error
+from trigger_celery.errors import StoreError
+from trigger_celery.model.ids import op_id, token
+from trigger_celery.model.packet import decode
+from trigger_celery.model.retry import decide, effective
+from trigger_celery.model.run import RunError
+from trigger_celery.store.op import Call, Flow
+from trigger_celery.worker.celery_internals import active_requests
+from trigger_celery.worker.child import Outcome, packed, run_in_pool
+from trigger_celery.worker.job import Job, next_attempt, stays
+from trigger_celery.worker.loop_consumer import LOOK_EVERY, MAX_TAKE
+from trigger_celery.worker.recording import log_delay, log_refusal
+from trigger_celery.worker.request import EventSender, make_request
+from trigger_celery.worker.session import ServiceRunner, WorkerSession
+
+logger = logging.getLogger("trigger_celery.worker")
+
+
+class ThreadConsumer:
+    """Pulls runs for a pool of processes or threads."""
+
+    def __init__(
+        self,
+        trigger: TriggerCelery,
+        worker: Any,
+        session: WorkerSession,
+        services: ServiceRunner,
+    ) -> None:
+        self._trigger = trigger
+        self._worker = worker
+        self._session = session
+        self._services = services
+        self._events = EventSender(worker)
+        self._serves = " ".join(token(name) for name in session.worker_queues)
+        self._retention = trigger.settings.run_retention
+        self._jobs: dict[str, Job] = {}
+        self._endings: list[Ending] = []
+        self._numbers = 0
+        self._hungry = True
+        self._closing = False
+        self._lost = False
+        self._wake = threading.Event()
+        self._main: threading.Thread | None = None
+        self._reader = trigger.store.blocking_reader()
+
+    def start(self) -> None:
+        """Begin to pull runs."""
+        self._session.load = lambda: (len(self._jobs), max(0, self._free()))
+        self._session.on_lost = self._lose
+        self._main = threading.Thread(target=self._pull, name="trigger-consumer", daemon=True)
+        self._main.start()
+        threading.Thread(target=self._read_mailbox, name="trigger-mailbox", daemon=True).start()
+
+    def drain(self, grace: float | None) -> None:
+        """Take no more runs. The pool waits for those under way when it stops."""
+        self._closing = True
+        self._wake.set()
+        if self._main is not None:
+            self._main.join(grace if grace is not None and grace < 10 else 10)
+
+    def _lose(self) -> None:
+        self._lost = True
+        self._wake.set()
+
+    def _free(self) -> int:
+        most = self._worker.max_concurrency or self._worker.pool.num_processes or 1
+        own = {job.request for job in list(self._jobs.values()) if job.request is not None}
+        plain = sum(1 for request in list(active_requests) if request not in own)
+        return int(most) - len(self._jobs) - plain
+
+    def _pull(self) -> None:
+        while not self._closing:
+            if self._lost:
+                self._replace_session()
+            want = max(0, min(MAX_TAKE, self._free()))
+            if self._endings or (want and self._hungry):
+                self._exchange(want)
+                continue
+            self._wake.wait(LOOK_EVERY)
+            self._wake.clear()
+        self._exchange(0)
+
+    def _exchange(self, want: int) -> None:
+        endings, self._endings = self._endings, []
+        if want:
+            self._hungry = False
+        session = self._session.id
+        exchange = self._call(session, want, endings)
+        if exchange is None:
+            return
+        for ending, answer in zip(endings, exchange.answers, strict=True):
+            log_refusal(ending, answer)
+            self._settle(ending, answer)
+        if exchange.runs is None:
+            self._lost = self._lost or session == self._session.id
+            return
+        if want and len(exchange.runs) == want:
+            self._hungry = True
+        for grant in exchange.runs:
+            self._begin(grant)
+
+    def _call(self, session: str, want: int, endings: list[Ending]) -> Exchange | None:
+        call = attempts.dequeue(
+            self._trigger.scope, op_id(), session, self._serves, want, endings, self._retention,
+            start=False,
+        )  # fmt: skip
+        while True:
+            try:
+                exchange: Exchange = self._trigger.store.run_blocking(_flow(call))
+                return exchange
+            except StoreError as problem:
+                log_delay(problem, len(endings))
+                if self._closing:
+                    return None
+                self._wake.wait(0.5)
+
+    def _begin(self, grant: Grant) -> None:
+        if grant.task not in REGISTRY.tasks:
+            self._endings.append(Ending(grant.id, grant.epoch, "unknown", "", ""))
+            return
+        self._numbers += 1
+        job = Job(grant, self._numbers)
+        self._jobs[grant.id] = job
+        self._on_hub(self._submit, job)
+
+    def _on_hub(self, function: Any, *args: Any) -> None:
+        hub = getattr(self._worker, "hub", None)
+        if hub is None:
+            function(*args)
+        else:
+            hub.call_soon(function, *args)
+
+    def _submit(self, job: Job) -> None:
+        """Hand one attempt to the pool; on the hub's thread."""
+        grant = job.grant
+        if self._jobs.get(grant.id) is not job:
+            return
+        task = self._worker.app.tasks[grant.task]
+        try:
+            payload = decode(grant.payload, grant.payload_type)
+        except ValueError as problem:
+            self._fail_unstarted(job, problem)
+            return
+        request = job.request = make_request(self._worker, self._events, task, grant, payload)
+        request.request_dict["hostname"] = self._worker.hostname
+        self._worker.pool.apply_async(
+            run_in_pool,
+            args=(packed(grant), request.request_dict),
+            accept_callback=request.on_accepted,
+            timeout_callback=request.on_timeout,
+            callback=lambda outcome: self._ended(job, outcome),
+            error_callback=lambda problem: self._broke(job, problem),
+            soft_timeout=task.soft_time_limit,
+            timeout=task.time_limit,
+            correlation_id=grant.id,
+        )
+
+    def _fail_unstarted(self, job: Job, problem: ValueError) -> None:
+        error = RunError.of(problem)
+        self._endings.append(
+            Ending(job.grant.id, job.grant.epoch, "failed", "FAILED", dump_error(error))
+        )
+        self._wake.set()
+
+    def _ended(self, job: Job, outcome: Outcome) -> None:
+        """The pool returned: the outcome is recorded already."""
+        if not isinstance(outcome, tuple):
+            self._broke(job, outcome)
+            return
+        failed, value, seconds, again_in = outcome
+        if again_in is None:
+            self._jobs.pop(job.grant.id, None)
+        else:
+            next_attempt(job.grant)
+            self._later(again_in / 1000, job)
+        self._hungry = True
+        self._wake.set()
+        job.request.on_success((failed, value, seconds))
+
+    def _later(self, seconds: float, job: Job) -> None:
+        """Start the next attempt in place after its delay; the process is free meanwhile."""
+        if self._closing:
+            self._jobs.pop(job.grant.id, None)
+            return
+        timer = threading.Timer(seconds, self._on_hub, (self._submit, job))
+        timer.daemon = True
+        timer.start()
+
+    def _broke(self, job: Job, problem: Any) -> None:
+        """The pool's process died, or was killed for its time limit: record that for it."""
+        grant = job.grant
+        exception = problem.exception
+        exception = getattr(exception, "exc", exception)
+        policy = effective(
+            REGISTRY.tasks[grant.task].retry,
+            self._trigger.settings.default_retry,
+            grant.max_attempts,
+        )
+        attempt = grant.attempt if grant.executing else grant.attempt + 1
+        delay = decide(policy, attempt, retryable=True, rng=time.time_ns().__rmod__)
+        error = RunError.internal("TASK_PROCESS_EXITED", f"{type(exception).__name__}: {exception}")
+        detail = "" if delay is None else delay
+        self._endings.append(Ending(grant.id, grant.epoch, "lost", detail, dump_error(error)))
+        self._wake.set()
+        job.request.on_failure(problem)
+
+    def _settle(self, ending: Ending, answer: str) -> None:
+        """After an ending that the parent recorded itself."""
+        job = self._jobs.get(ending.run_id)
+        if job is None:
+            return
+        if answer == "ok" and stays(ending):
+            job.grant.attempt = max(job.grant.attempt, 1)
+            next_attempt(job.grant)
+            self._later(int(ending.detail) / 1000, job)
+            return
+        del self._jobs[ending.run_id]
+
+    def _replace_session(self) -> None:
+        """Go on as a new session; what the old one started cannot be recorded any more."""
+        self._lost = False
+        self._jobs.clear()
+        while not self._closing:
+            try:
+                self._session.replace()
+                break
+            except StoreError as problem:
+                log_delay(problem, 0)
+                self._wake.wait(0.5)
+        self._hungry = True
+
+    def _read_mailbox(self) -> None:
+        while not self._closing:
+            mailbox = keys.key(self._trigger.scope, "mailbox", self._session.id)
+            try:
+                message = self._reader.pop(mailbox, LOOK_EVERY)
+            except StoreError:
+                time.sleep(0.3)
+                continue
+            if message == b"timer":
+                self._services.poke("promoter")
+            else:
+                self._hungry = True
+                self._wake.set()
+        self._reader.close()
+
+
+def _flow(call: Call) -> Flow[Any]:
+    return (yield call)
