@@ -88,6 +88,16 @@ def import_module(name: str) -> ModuleType:
         raise UserCodeError(name, _place(problem), problem) from problem
 
 
+def import_tasks(app: Celery) -> None:
+    """Import the modules that the app's configuration names. Raises UserCodeError."""
+    try:
+        app.loader.import_default_modules()
+    except TriggerError:
+        raise
+    except (Exception, SystemExit) as problem:
+        raise UserCodeError(f"the tasks of {app.main}", _place(problem), problem) from problem
+
+
 def _place(problem: BaseException) -> str:
     """Return file:line of the project's code that raised, as short as it can be said."""
     if isinstance(problem, SyntaxError) and problem.filename:

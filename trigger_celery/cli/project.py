@@ -37,6 +37,7 @@ class Project:
     quiet: bool = False
     debug: bool = False
     given_app: Any = None
+    joins_dev: bool = True
     how: str = ""
     found_app: str = ""
     _trigger: TriggerCelery | None = None
@@ -101,7 +102,7 @@ class Project:
         trigger = project_app.bind(app)
         if self.redis_url:
             trigger.configure(redis_url=self.redis_url)
-        elif project_app.addresses(trigger).redis_url is None:
+        elif self.joins_dev and project_app.addresses(trigger).redis_url is None:
             running = state.read(Path.cwd())
             if running is not None:
                 trigger.configure(redis_url=running.redis_url)

@@ -44,6 +44,7 @@ def worker(
         )
     project = project_of(ctx)
     if dev_channel is not None:
+        project.joins_dev = False
         DevWorker(dev_channel).run(project.bound_for_work, lambda: _described(project), pool)
     trigger = project.bound_for_work()
     found = project_app.addresses(trigger)

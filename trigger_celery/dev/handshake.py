@@ -42,7 +42,7 @@ class Worker:
         try:
             trigger = load()
             found = project_app.addresses(trigger)
-            trigger.app.loader.import_default_modules()
+            project_app.import_tasks(trigger.app)
         except TriggerError as problem:
             self.send({"kind": "error", "message": str(problem), "error": type(problem).__name__})
             raise SystemExit(1) from None
@@ -53,7 +53,8 @@ class Worker:
         leave_output_alone(trigger.app)
         logging.getLogger("trigger_celery.task").setLevel(logging.INFO)
         name = choose_pool(trigger.app, pool)
-        when_ready(lambda: self.send({"kind": "ready", **_summary(trigger, name)}))
+        self.send({"kind": "starting", **_summary(trigger, name)})
+        when_ready(lambda: self.send({"kind": "ready"}))
         threading.Thread(target=self._end_with_parent, name="dev-watch", daemon=True).start()
 
     def send(self, message: Mapping[str, Any]) -> None:

@@ -34,9 +34,9 @@ def not_found(run_id: str) -> RunNotFoundError:
 def read_run(scope: str, run_id: str, channel: str = "") -> Flow[Run]:
     """Return the run with payload, output and attempts. Raises RunNotFoundError.
 
-    With a *channel*, its next changes are announced there.
+    With a *channel*, its end is announced there.
     """
-    reply = yield SCRIPTS.read_run(scope, run_id=run_id, channel=channel, bodies="1")
+    reply = yield SCRIPTS.read_run(scope, run_id=run_id, channel=channel, watch="end", bodies="1")
     if not reply:
         raise not_found(run_id)
     return run_of(run_id, reply[0], reply[1:])

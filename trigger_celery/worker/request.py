@@ -40,9 +40,14 @@ class EventSender:
 
     @property
     def enabled(self) -> bool:
-        """Whether events are on (`-E`)."""
+        """Whether task events are on (`-E`, or `celery control enable_events`).
+
+        Heartbeats use the same dispatcher: it is enabled for the group `worker` always.
+        """
         dispatcher = self._dispatcher
-        return dispatcher is not None and bool(dispatcher.enabled)
+        if dispatcher is None or not dispatcher.enabled:
+            return False
+        return not dispatcher.groups or "task" in dispatcher.groups
 
     def send(self, kind: str, **fields: Any) -> None:
         """Queue an event; the hub's thread sends it."""

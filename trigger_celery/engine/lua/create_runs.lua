@@ -3,7 +3,7 @@
 -- KEYS  scope
 -- ARGV  task declared worker_queue queue key max retention channel items...
 --       declared '0': queue, worker queue come from what workers declared, if they did.
---       channel: '' or where the changes of these runs are announced from the start.
+--       channel: '' or where the end of these runs is announced.
 --       One item: id, mode (now | in | at), delay ms, priority ms, packet type, payload,
 --       tags parted by U+001F, metadata JSON.
 -- REPLY per item the status the run was created with, or again
@@ -66,7 +66,7 @@ local function create(id, mode, delay, prio, ptype, payload, tags, metadata)
   if ptype ~= 'application/json' then add('ptype', ptype) end
   if status == 'DELAYED' then add('due', int(due)) end
   if channel ~= '' then
-    add('watch', '1')
+    add('watch', 'end')
     redis.call('SADD', key_watch(id), channel)
     redis.call('PEXPIRE', key_watch(id), 3600000)
   end

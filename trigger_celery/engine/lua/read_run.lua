@@ -1,7 +1,8 @@
--- read_run: the whole record of a run, and registers the caller's channel for its next changes.
+-- read_run: the whole record of a run, and registers the caller's channel for its end or for all its
+-- changes.
 -- KEYS  scope
--- ARGV  run_id channel bodies
---       channel '': do not watch. bodies '0': only the hash.
+-- ARGV  run_id channel watch bodies
+--       channel '': do not watch; watch: end or all. bodies '0': only the hash.
 -- REPLY {fields and values, payload, output, error, metadata, attempts} | empty when unknown
 -- TTL   watch: 1 hour
 local fields = redis.call('HGETALL', key_run(run_id))
@@ -9,7 +10,9 @@ if #fields == 0 then return {} end
 if channel ~= '' then
   redis.call('SADD', key_watch(run_id), channel)
   redis.call('PEXPIRE', key_watch(run_id), 3600000)
-  redis.call('HSET', key_run(run_id), 'watch', '1')
+  if redis.call('HGET', key_run(run_id), 'watch') ~= 'all' then
+    redis.call('HSET', key_run(run_id), 'watch', watch)
+  end
 end
 if bodies == '0' then return { fields } end
 local function text(value) return value or '' end

@@ -1,4 +1,5 @@
 -- How a run changes: fields, status index, change number, feed and watchers, in one place.
+-- A run is watched for its end only, or for all its changes.
 local FINAL = {
   COMPLETED = true, FAILED = true, CANCELED = true, CRASHED = true,
   SYSTEM_FAILURE = true, EXPIRED = true, TIMED_OUT = true,
@@ -11,7 +12,7 @@ end
 local function announce(id, status, n, watched)
   redis.call('XADD', key_changes(), 'MAXLEN', '~', '10000', '*',
     'run', id, 'status', status, 'n', n)
-  if watched then
+  if watched == 'all' or (watched == 'end' and FINAL[status]) then
     for _, channel in ipairs(redis.call('SMEMBERS', key_watch(id))) do
       redis.call('PUBLISH', channel, id)
     end
