@@ -84,9 +84,7 @@ class Engine:
 
     def create(self, task: str = "t", **options: Any) -> str:
         """Create one run; *delay* and *priority* are in ms."""
-        return self.run(
-            triggering.create_run(self.scope, self.new_run(task, **options), RETENTION)
-        )
+        return self.run(triggering.create_run(self.scope, self.new_run(task, **options), RETENTION))
 
     def create_many(self, count: int, task: str = "t", **options: Any) -> list[str]:
         runs = [self.new_run(task, **options) for _ in range(count)]
@@ -245,3 +243,14 @@ class Engine:
         messages = [item.decode() for item in self.client.lrange(box, 0, -1)]
         self.client.delete(box)
         return messages
+
+    def photograph(self) -> dict[bytes, tuple[bytes, int]]:
+        """Return all that the server holds."""
+        names = self.client.keys()
+        return {name: (self.client.dump(name), max(0, self.client.pttl(name))) for name in names}
+
+    def restore(self, photograph: Mapping[bytes, tuple[bytes, int]]) -> None:
+        """Put the server back to where it was, as the loss of its last writes does."""
+        self.client.flushall()
+        for name, (value, ttl) in photograph.items():
+            self.client.restore(name, ttl, value)

@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import redis
@@ -40,14 +41,17 @@ class Keyspace:
     def kind(self, name: str) -> str:
         return name.removeprefix(self.scope + ":").split(":", 1)[0]
 
+    @cached_property
+    def _by_kind(self) -> dict[str, dict[str, Any]]:
+        kinds: dict[str, dict[str, Any]] = defaultdict(dict)
+        for name, value in self.values.items():
+            kind, _, rest = name.removeprefix(self.scope + ":").partition(":")
+            kinds[kind][rest] = value
+        return kinds
+
     def of(self, kind: str) -> dict[str, Any]:
         """Return the values of one kind of key, by the rest of their names."""
-        prefix = f"{self.scope}:{kind}:"
-        return {
-            name.removeprefix(prefix): value
-            for name, value in self.values.items()
-            if name.startswith(prefix)
-        }
+        return self._by_kind[kind]
 
     def one(self, kind: str, default: Any) -> Any:
         return self.values.get(keys.key(self.scope, kind), default)

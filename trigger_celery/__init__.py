@@ -2,7 +2,6 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
-from trigger_celery.sdk.alias import install_as_trigger
 from trigger_celery.bridge.binding import TriggerCelery
 from trigger_celery.bridge.context import Context
 from trigger_celery.bridge.registry import Queue
@@ -42,6 +41,7 @@ from trigger_celery.errors import (
 from trigger_celery.model.retry import Retry
 from trigger_celery.model.run import Attempt, Run, RunError, RunStatus
 from trigger_celery.sdk import queues, runs, tasks
+from trigger_celery.sdk.alias import install_as_trigger
 from trigger_celery.sdk.batch_items import BatchItem
 from trigger_celery.sdk.config import Config, define_config
 from trigger_celery.sdk.handle import BatchHandle, RunHandle

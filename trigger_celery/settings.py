@@ -7,6 +7,7 @@ environment.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -27,10 +28,8 @@ def _text(value: object) -> str:
 
 def _seconds(value: object) -> float:
     if isinstance(value, str):
-        try:
+        with contextlib.suppress(ValueError):
             value = float(value)
-        except ValueError:
-            pass
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError("expects seconds, for example 30, or a duration such as '30s'")
     seconds = parse_duration(value) / 1000

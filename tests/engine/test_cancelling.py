@@ -77,9 +77,7 @@ def test_cancelling_twice_is_cancelling_once(engine: Engine) -> None:
 
 def test_a_repeated_call_gets_its_first_answer(engine: Engine) -> None:
     run = engine.create()
-    call = SCRIPTS.cancel_run(
-        engine.scope, op_id="x", run_id=run, error="{}", retention=RETENTION
-    )
+    call = SCRIPTS.cancel_run(engine.scope, op_id="x", run_id=run, error="{}", retention=RETENTION)
     assert engine.store.send(call) == engine.store.send(call) == [[b"ok", b"CANCELED"]]
 
 

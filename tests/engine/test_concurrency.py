@@ -211,4 +211,3 @@ def test_5000_keys_most_of_them_full(engine: Engine) -> None:
     for grant in freed:
         engine.end(grant)
     assert {grant.id for grant in engine.take(want=5000)} == {run.id for run in runs[5000:]}
-

@@ -115,4 +115,3 @@ def test_a_queue_record_that_expired_comes_back_with_its_name_and_a_ttl(engine: 
 def test_an_unknown_run_is_not_found(engine: Engine) -> None:
     with pytest.raises(RunNotFoundError, match="never triggered in this environment"):
         engine.read("run_" + "0" * 26)
-

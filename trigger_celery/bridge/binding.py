@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
-
-from celery import Celery
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from trigger_celery.bridge import celery_task, context
 from trigger_celery.bridge.registry import REGISTRY, TaskDefinition
 from trigger_celery.engine import keys
 from trigger_celery.engine.triggering import Placement
-from trigger_celery.errors import ConfigurationError
+from trigger_celery.errors import ConfigurationError, NotBoundError
 from trigger_celery.model.task_options import check_task_id
 from trigger_celery.settings import Settings, load_settings
 from trigger_celery.store.op import Flow, Op
 from trigger_celery.store.store import Store
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 T = TypeVar("T")
 
@@ -44,7 +45,8 @@ class TriggerCelery:
         self._settings: Settings | None = None
         self._store: Store | None = None
         self._placements: dict[str, Placement] = {}
-        self.app: Celery = app
+        self._app: Celery | None = None
+        self._registrar: celery_task.TaskRegistrar | None = None
         if app is not None:
             self.init_app(app)
 
@@ -54,24 +56,31 @@ class TriggerCelery:
             raise ConfigurationError(
                 f"the Celery app {app.main!r} is already bound: call TriggerCelery(app) once"
             )
-        self.app = app
-        app.trigger_celery = self
+        self._app = app
+        self._registrar = celery_task.TaskRegistrar(app)
         app.steps["worker"].add(WORKER_STEP)
         context.bind(self)
         REGISTRY.on_task(self._register)
+
+    @property
+    def app(self) -> Celery:
+        """The bound Celery app. Raises NotBoundError before `init_app`."""
+        if self._app is None:
+            raise NotBoundError("this TriggerCelery has no app yet: call .init_app(app)")
+        return self._app
 
     def unbind(self) -> None:
         """Take the binding back: the app is a plain Celery app again, its tasks stay registered."""
         context.unbind(self)
         REGISTRY.off_task(self._register)
         self.app.steps["worker"].discard(WORKER_STEP)
-        del self.app.trigger_celery
         if self._store is not None:
             self._store.close()
 
     def _register(self, definition: TaskDefinition) -> None:
         self._placements.pop(definition.id, None)
-        celery_task.register(self.app, definition)
+        if self._registrar is not None:
+            self._registrar.register(definition)
 
     @property
     def keywords(self) -> dict[str, Any]:
@@ -90,7 +99,7 @@ class TriggerCelery:
     def settings(self) -> Settings:
         """The settings, read and validated at first use. Raises SettingsError."""
         if self._settings is None:
-            conf = self.app.conf
+            conf: Any = self.app.conf
             self._settings = load_settings(
                 self._keywords,
                 lambda name: conf.get(name),
@@ -143,4 +152,4 @@ class TriggerCelery:
 
 def binding_of(app: Celery) -> TriggerCelery | None:
     """Return the binding of an app, or None."""
-    return vars(app).get("trigger_celery")
+    return next((trigger for trigger in context.bound() if trigger.app is app), None)

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from celery import Celery
 from celery.exceptions import ImproperlyConfigured, QueueNotFound
 
 from trigger_celery.bridge import context
@@ -19,40 +18,49 @@ from trigger_celery.bridge.result import RunBackend, RunResult
 from trigger_celery.engine.triggering import create_run
 from trigger_celery.errors import InvalidOptionError, UnknownOptionError, closest
 
+if TYPE_CHECKING:
+    from celery import Celery
+
 _TIMES = {"countdown", "eta"}
 
 
-def register(app: Celery, definition: TaskDefinition) -> None:
-    """Register the definition as a task of *app* under its id, once the app is finalized."""
-    if app.finalized:
-        _make(app, definition)
-        return
-    waiting: dict[str, TaskDefinition] | None = vars(app).get("trigger_celery_waiting")
-    if waiting is None:
-        waiting = app.trigger_celery_waiting = {}
+class TaskRegistrar:
+    """Registers definitions as tasks of one Celery app, once the app is finalized."""
 
-        def register_all(**_: Any) -> None:
-            for late in list(waiting.values()):
-                _make(app, late)
-            waiting.clear()
+    def __init__(self, app: Celery) -> None:
+        self._app: Any = app
+        self._waiting: dict[str, TaskDefinition] = {}
+        self._task_class: type | None = None
+        app.on_after_finalize.connect(self._register_waiting, weak=False)
 
-        app.on_after_finalize.connect(register_all, weak=False)
-    waiting[definition.id] = definition
+    def register(self, definition: TaskDefinition) -> None:
+        """Register the definition under its id; a later one with the same id replaces it."""
+        if self._app.finalized:
+            self._make(definition)
+        else:
+            self._waiting[definition.id] = definition
 
+    def _register_waiting(self, **_: Any) -> None:
+        for definition in list(self._waiting.values()):
+            self._make(definition)
+        self._waiting.clear()
 
-def _make(app: Celery, definition: TaskDefinition) -> None:
-    app.tasks.pop(definition.id, None)
-    app._task_from_fun(
-        _shim(definition),
-        name=definition.id,
-        base=_task_class(app),
-        ignore_result=True,
-        acks_late=False,
-        reject_on_worker_lost=False,
-        max_retries=None,
-        rate_limit=None,
-        typing=False,
-    )
+    def _make(self, definition: TaskDefinition) -> None:
+        if self._task_class is None:
+            # As late as this: Flask and Django put their own Task class on the app first.
+            self._task_class = _task_class(self._app)
+        self._app.tasks.pop(definition.id, None)
+        self._app._task_from_fun(
+            _shim(definition),
+            name=definition.id,
+            base=self._task_class,
+            ignore_result=True,
+            acks_late=False,
+            reject_on_worker_lost=False,
+            max_retries=None,
+            rate_limit=None,
+            typing=False,
+        )
 
 
 def _shim(definition: TaskDefinition) -> Any:
@@ -82,9 +90,7 @@ def _outside_an_attempt(
         value = definition.call(payload_of(definition.id, args, kwargs), None)
         return asyncio.run(value) if definition.is_async and request.is_eager else value
     trigger = context.current()
-    run = build_run(
-        trigger, definition, definition.id, payload_of(definition.id, args, kwargs), {}
-    )
+    run = build_run(trigger, definition, definition.id, payload_of(definition.id, args, kwargs), {})
     return trigger.store.run_blocking(
         create_run(trigger.scope, run, trigger.settings.run_retention)
     )
@@ -102,10 +108,7 @@ def payload_of(task_id: str, args: Any, kwargs: Any) -> Any:
 
 
 def _task_class(app: Celery) -> type:
-    """Return the task class of this app's runs, made once, on top of the app's own class."""
-    known = vars(app).get("trigger_celery_task_class")
-    if known is not None:
-        return known  # type: ignore[no-any-return]
+    """Return the task class of this app's runs, on top of the app's own class."""
     parent: Any = app.Task
 
     class RunTask(parent):  # type: ignore[misc]
@@ -113,9 +116,7 @@ def _task_class(app: Celery) -> type:
 
         abstract = True
 
-        def apply_async(
-            self, args: Any = None, kwargs: Any = None, **options: Any
-        ) -> Any:
+        def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
             """Create a run and return Celery's AsyncResult with the run's id."""
             if self.app.conf.task_always_eager:
                 return self.apply(args, kwargs)
@@ -136,11 +137,12 @@ def _task_class(app: Celery) -> type:
             """Create a run of the payload; the same as `apply_async((payload,))`."""
             return self.apply_async(args, kwargs)
 
-        def AsyncResult(self, task_id: str, **kwargs: Any) -> RunResult:  # noqa: N802 - Celery's name
+        def AsyncResult(self, task_id: str, **kwargs: Any) -> Any:  # noqa: N802 - Celery's name
             """Return the result of a run; it reads the run's record."""
-            return RunResult(task_id, backend=RunBackend(self.app), task_name=self.name, app=self.app)
+            return RunResult(
+                task_id, backend=RunBackend(self.app), task_name=self.name, app=self.app
+            )
 
-    app.trigger_celery_task_class = RunTask
     return RunTask
 
 

@@ -81,7 +81,10 @@ class Context:
 class Execution(Protocol):
     """One attempt under way, as the task's shim sees it."""
 
-    ctx: Context
+    @property
+    def ctx(self) -> Context:
+        """The context of the run."""
+        ...
 
     def invoke(self) -> Any:
         """Run the task's function for this attempt and return its value."""

@@ -76,7 +76,9 @@ def import_module(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as missing:
-        if missing.name is not None and (name == missing.name or name.startswith(missing.name + ".")):
+        if missing.name is not None and (
+            name == missing.name or name.startswith(missing.name + ".")
+        ):
             raise ConfigurationError(
                 f"there is no module {missing.name!r} here ({Path.cwd()}). Check the name, or "
                 "run from the project's folder, or pass --workdir."
@@ -157,9 +159,7 @@ def _app_in(module: ModuleType) -> Any:
     return next((value for value in vars(module).values() if isinstance(value, Celery)), None)
 
 
-def make_app(
-    broker_url: str | None, dirs: Sequence[str], concurrency: int | None = None
-) -> Celery:
+def make_app(broker_url: str | None, dirs: Sequence[str], concurrency: int | None = None) -> Celery:
     """Make the app of a project that has none, and import the modules of *dirs*."""
     app = Celery("trigger", broker=broker_url)
     if concurrency is not None:

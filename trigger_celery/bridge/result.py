@@ -27,7 +27,7 @@ _STATES = {
 }
 
 
-class RunFailed(TriggerError):
+class RunFailedError(TriggerError):
     """What `AsyncResult.get()` raises for a run that failed. The message is the run's error."""
 
 
@@ -37,7 +37,7 @@ def _meta(run: Run) -> dict[str, Any]:
     if state in states.EXCEPTION_STATES:
         error = run.error
         name = f"{error.name}: " if error is not None and error.name else ""
-        result = RunFailed(f"{name}{error.message}" if error is not None else str(run.status))
+        result = RunFailedError(f"{name}{error.message}" if error is not None else str(run.status))
     return {
         "task_id": run.id,
         "status": state,
@@ -47,7 +47,7 @@ def _meta(run: Run) -> dict[str, Any]:
     }
 
 
-class RunBackend(Backend):  # type: ignore[misc]
+class RunBackend(Backend):
     """A result backend that reads run records and stores nothing."""
 
     supports_native_join = False
@@ -65,7 +65,7 @@ class RunBackend(Backend):  # type: ignore[misc]
 
     def wait_for_pending(
         self,
-        result: AsyncResult,
+        result: Any,
         timeout: float | None = None,
         propagate: bool = True,
         **_: Any,
@@ -79,11 +79,11 @@ class RunBackend(Backend):  # type: ignore[misc]
         result._maybe_set_cache(_meta(run))
         return result.maybe_throw(propagate=propagate)
 
-    def add_pending_result(self, result: AsyncResult, *args: Any, **kwargs: Any) -> AsyncResult:
+    def add_pending_result(self, result: Any, *args: Any, **kwargs: Any) -> Any:
         """Do nothing: nothing is subscribed before somebody waits."""
         return result
 
-    def remove_pending_result(self, result: AsyncResult) -> AsyncResult:
+    def remove_pending_result(self, result: Any) -> Any:
         """Do nothing."""
         return result
 
@@ -91,7 +91,7 @@ class RunBackend(Backend):  # type: ignore[misc]
         """Do nothing: a run is kept for run_retention."""
 
 
-class RunResult(AsyncResult):  # type: ignore[misc]
+class RunResult(AsyncResult[Any]):
     """Celery's AsyncResult of a run."""
 
     def __del__(self) -> None:

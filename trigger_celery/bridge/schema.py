@@ -50,7 +50,7 @@ def _parser(given: Any, where: str) -> Callable[[Any], Any]:
         if not callable(given):
             raise
     if callable(given):
-        return given  # type: ignore[no-any-return]
+        return given
     raise DefinitionError(
         f"{where}: schema={given!r} cannot validate a payload. Pass a pydantic model, a "
         "TypeAdapter, a dataclass, a TypedDict, or a function that returns the checked payload."

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from celery import Celery, signals
@@ -50,5 +53,7 @@ def when_ready(call: Callable[[], None]) -> None:
 
 
 def leave_output_alone(app: Celery) -> None:
-    """Let `print` in tasks print, instead of turning it into log lines."""
+    """Let `print` in tasks print instead of log, and keep Celery's own remarks from stdout."""
     app.conf.worker_redirect_stdouts = False
+    # Celery says "warm shutdown" there; print goes to sys.stdout.
+    sys.__stdout__ = Path(os.devnull).open("w")  # type: ignore[misc] # noqa: SIM115 - for good

@@ -5,11 +5,13 @@ from __future__ import annotations
 import click
 
 import trigger_celery
+from trigger_celery.cli.dev import dev
 from trigger_celery.cli.options import ProjectGroup, project_options, shared_options
 from trigger_celery.cli.queues import queues
 from trigger_celery.cli.runs import runs
 from trigger_celery.cli.trigger import trigger
 from trigger_celery.cli.version import version
+from trigger_celery.cli.worker import worker
 
 
 @click.group(
@@ -27,7 +29,7 @@ def cli() -> None:
     """
 
 
-for command in (trigger, runs, queues, version):
+for command in (dev, worker, trigger, runs, queues, version):
     cli.add_command(command)
 
 

@@ -90,7 +90,7 @@ class Screen:
         self.line(
             (f" {_clock(event.at)}  ", "dim"),
             (f"{run.task_identifier:<{self._width}}  ", ""),
-            (f"{run.id}  ", "dim"),
+            (f"{run.id if run.is_failed else short_id(run.id)}  ", "dim"),
             (f"{words:<12}  ", style),
             (remark, ""),
         )
@@ -124,6 +124,11 @@ class JsonScreen(Screen):
         """Print each event."""
         for event in events:
             self._put(event.to_dict())
+
+
+def short_id(run_id: str) -> str:
+    """Return an id that the eye can follow: its beginning sorts, its end tells runs apart."""
+    return f"{run_id[:8]}…{run_id[-5:]}"
 
 
 def described(event: RunEvent) -> tuple[str, str, str]:
@@ -182,5 +187,3 @@ def _length(ms: float) -> str:
 
 def _clock(at: datetime | None = None) -> str:
     return (at or datetime.now(UTC)).astimezone().strftime("%H:%M:%S")
-
-

@@ -17,6 +17,9 @@ from typing import Any
 Inbox = queue.SimpleQueue[tuple[str, Any, Any]]
 """What happens to `dev`: ("message", worker, message), ("exit", worker, code), ("changed", …)."""
 
+_ROOT_WARNING = "ignore:You're running the worker with superuser privileges"
+"""What Celery says to root is about production."""
+
 
 class WorkerProcess:
     """One worker, in a session of its own: Ctrl-C in the terminal reaches `dev` alone."""
@@ -31,7 +34,8 @@ class WorkerProcess:
         self._read_end, child_writes = os.pipe()
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter, our own module
             [
-                *(sys.executable, "-m", "trigger_celery.cli", "--quiet", "worker"),
+                *(sys.executable, "-W", _ROOT_WARNING, "-m", "trigger_celery.cli"),
+                *("--quiet", "worker"),
                 *("--dev-channel", f"{child_reads},{child_writes}"),
                 *arguments,
                 *("--hostname", f"dev{number}@%h", "--without-gossip", "--without-mingle"),

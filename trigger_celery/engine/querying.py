@@ -47,7 +47,8 @@ def read_runs(scope: str, run_ids: Sequence[str]) -> Flow[dict[str, Run]]:
     if not run_ids:
         return {}
     replies = yield [
-        SCRIPTS.read_run(scope, run_id=run_id, channel="", bodies="1") for run_id in run_ids
+        SCRIPTS.read_run(scope, run_id=run_id, channel="", watch="", bodies="1")
+        for run_id in run_ids
     ]
     return {
         run_id: run_of(run_id, reply[0], reply[1:])

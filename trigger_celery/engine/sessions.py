@@ -115,7 +115,7 @@ def close(scope: str, session: str, retention: int) -> Flow[int]:
             error=CLOSED_ERROR,
             retention=retention,
         )
-        total += taken
+        total += int(taken)
         if not more:
             return total
 
@@ -141,8 +141,10 @@ def sweep(scope: str, lease_ms: int, interval_ms: int, retention: int) -> Flow[S
         error=LOST_ERROR,
         retention=retention,
     )
-    pairs = tuple(tuple(item.decode().split(">", 1)) for item in taken)
-    return Sweep(pairs, int(ended), bool(more), int(held))  # type: ignore[arg-type]
+    pairs = [item.decode().partition(">") for item in taken]
+    return Sweep(
+        tuple((run_id, status) for run_id, _, status in pairs), int(ended), bool(more), int(held)
+    )
 
 
 def fire_timers(scope: str, count: int) -> Flow[tuple[int, int | None]]:

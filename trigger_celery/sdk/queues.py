@@ -10,7 +10,7 @@ from trigger_celery.engine.querying import QueueState
 from trigger_celery.store.op import Op
 
 
-def list() -> Op[builtins.list[QueueState]]:  # noqa: A001 - the name Trigger.dev gives it
+def list() -> Op[builtins.list[QueueState]]:
     """Return every queue by name, with its limit, running and queued runs."""
     bound = context.current()
     return bound.op(querying.list_queues(bound.scope), "queues.list")

@@ -49,15 +49,13 @@ def cancel(run: str | RunHandle, *, reason: str = "Canceled by user") -> Op[Run]
     run_id = _id(run)
 
     def flow() -> Flow[Run]:
-        yield from cancelling.cancel_run(
-            bound.scope, run_id, reason, bound.settings.run_retention
-        )
+        yield from cancelling.cancel_run(bound.scope, run_id, reason, bound.settings.run_retention)
         return (yield from querying.read_run(bound.scope, run_id))
 
     return bound.op(flow(), "runs.cancel")
 
 
-def list(  # noqa: A001 - the name Trigger.dev gives it
+def list(
     *,
     status: str | RunStatus | Iterable[str] | None = None,
     task: str | Iterable[str] | None = None,

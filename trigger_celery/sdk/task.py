@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Generic, Protocol, TypeVar, cast, overload
-
-from celery.result import AsyncResult
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast, overload
 
 from trigger_celery.bridge import context
 from trigger_celery.bridge.registry import (
@@ -25,12 +23,14 @@ from trigger_celery.sdk.batch_items import BatchItem
 from trigger_celery.sdk.handle import BatchHandle, RunHandle
 from trigger_celery.store.op import Op
 
+if TYPE_CHECKING:
+    from celery.result import AsyncResult
+
 PayloadT = TypeVar("PayloadT")
-PayloadT_contra = TypeVar("PayloadT_contra", contravariant=True)
 OutputT = TypeVar("OutputT")
-OutputT_co = TypeVar("OutputT_co", covariant=True)
 
 MIN_DURATION = 5.0
+_NOTHING: Any = None
 
 
 class Task(Generic[PayloadT, OutputT]):
@@ -62,7 +62,7 @@ class Task(Generic[PayloadT, OutputT]):
         """The queue its runs go to unless the trigger names another."""
         return self._definition.queue
 
-    def run(self, payload: PayloadT = cast(Any, None)) -> OutputT:
+    def run(self, payload: PayloadT = _NOTHING) -> OutputT:
         """Call the function directly, without a run: for tests.
 
         A payload with a schema is validated as in a run. No retries, no store, `ctx` is None.
@@ -71,13 +71,11 @@ class Task(Generic[PayloadT, OutputT]):
         value: Any = payload
         if definition.schema is not None:
             value = definition.schema.parse(payload, definition.id)
-        return cast(OutputT, definition.call(value, None))
+        return cast("OutputT", definition.call(value, None))
 
     __call__ = run
 
-    def trigger(
-        self, payload: PayloadT = cast(Any, None), /, **options: Any
-    ) -> Op[RunHandle]:
+    def trigger(self, payload: PayloadT = _NOTHING, /, **options: Any) -> Op[RunHandle]:
         """Make a run of this task with *payload*.
 
         The payload is validated and encoded before the operation is returned, so bad input
@@ -101,25 +99,21 @@ class Task(Generic[PayloadT, OutputT]):
         """
         return triggering.batch_trigger(self._definition, self._definition.id, items)
 
-    def delay(self, *args: Any, **kwargs: Any) -> AsyncResult:
+    def delay(self, *args: Any, **kwargs: Any) -> AsyncResult[Any]:
         """Make a run as Celery's `delay` does: blocks, returns an AsyncResult with the run's id."""
-        return self._celery_task().delay(*args, **kwargs)
+        result: AsyncResult[Any] = self._celery_task().delay(*args, **kwargs)
+        return result
 
-    def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> AsyncResult:
+    def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> AsyncResult[Any]:
         """Make a run as Celery's `apply_async` does; takes countdown, eta and trigger options."""
-        return self._celery_task().apply_async(args, kwargs, **options)
+        result: AsyncResult[Any] = self._celery_task().apply_async(args, kwargs, **options)
+        return result
 
     def _celery_task(self) -> Any:
         return context.current().app.tasks[self._definition.id]
 
     def __repr__(self) -> str:
         return f"<Task {self._definition.id!r} at {self._definition.place}>"
-
-
-class AsyncFunction(Protocol[PayloadT_contra, OutputT_co]):
-    """An async function of one payload (and, by name, `ctx`)."""
-
-    def __call__(self, payload: PayloadT_contra, /) -> Awaitable[OutputT_co]: ...
 
 
 class TaskDecorator(Protocol):
@@ -133,8 +127,6 @@ class TaskDecorator(Protocol):
     def __call__(
         self, function: Callable[[PayloadT, Any], OutputT], /
     ) -> Task[PayloadT, OutputT]: ...
-    @overload
-    def __call__(self, function: Callable[..., OutputT], /) -> Task[Any, OutputT]: ...
 
 
 def task(
@@ -159,6 +151,7 @@ def task(
         description: a sentence for people; by default the docstring's first line.
         worker_queue: the Celery queue whose workers execute it; by default that of
             `task_routes`.
+        unknown: refused, with the closest option.
 
     Raises:
         DefinitionError: for anything that does not fit, at import.
@@ -259,7 +252,7 @@ def _decorator(
         REGISTRY.add_task(definition)
         return Task(definition)
 
-    return cast(TaskDecorator, decorate)
+    return cast("TaskDecorator", decorate)
 
 
 def _duration(value: float | str | None, where: str) -> float | None:
@@ -282,8 +275,7 @@ def _queue(given: Queue | Mapping[str, Any] | str | None, task_id: str, where: s
     if isinstance(given, Queue):
         return given
     if isinstance(given, str):
-        name = check.check_queue_name(given)
-        return REGISTRY.queues.get(name) or Queue(name)
+        return REGISTRY.queues.get(check.check_queue_name(given), Queue(given))
     if isinstance(given, Mapping):
         for word in given:
             if word not in ("name", "concurrency_limit"):
@@ -292,8 +284,8 @@ def _queue(given: Queue | Mapping[str, Any] | str | None, task_id: str, where: s
                     f"{closest(word, ['name', 'concurrency_limit'])}"
                 )
         limit = check.check_concurrency_limit(given.get("concurrency_limit"))
-        name = given.get("name")
-        return Queue(check.check_queue_name(name) if name else f"task/{task_id}", limit)
+        named = given.get("name")
+        return Queue(check.check_queue_name(named) if named else f"task/{task_id}", limit)
     raise DefinitionError(
         f"{where}: queue={given!r} is not a queue. Write queue=queue(name='shopify', "
         "concurrency_limit=4), or queue={'concurrency_limit': 4} for the task's own queue."

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from trigger_celery.bridge import context
-from trigger_celery.engine.triggering import create_watched_run
 from trigger_celery.bridge.request import build_run
+from trigger_celery.engine.triggering import create_watched_run
 from trigger_celery.model.run import Run
 from trigger_celery.model.task_options import check_task_id
 from trigger_celery.sdk import triggering
@@ -26,9 +26,7 @@ def trigger(task_id: str, payload: Any = None, **options: Any) -> Op[RunHandle]:
     return triggering.trigger(triggering_definition(task_id), task_id, payload, options)
 
 
-def batch_trigger(
-    task_id: str, items: Sequence[BatchItem | Mapping[str, Any]]
-) -> Op[BatchHandle]:
+def batch_trigger(task_id: str, items: Sequence[BatchItem | Mapping[str, Any]]) -> Op[BatchHandle]:
     """Make a run of the task for each of up to 1,000 items, in one pipeline."""
     return triggering.batch_trigger(triggering_definition(task_id), task_id, items)
 

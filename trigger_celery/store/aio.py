@@ -171,10 +171,11 @@ class AsyncRunner:
     async def _send_once(self, calls: Sequence[Call]) -> list[Any]:
         request = self._channel.request
         futures = [request(wire.pack(call)) for call in calls]
+        replies: list[Any]
         if len(futures) == 1:
             replies = [await futures[0]]
-        else:
-            replies = list(await asyncio.gather(*futures))
+        else:  # every one of them is looked at, so that none fails unseen
+            replies = list(await asyncio.gather(*futures, return_exceptions=True))
         for index, reply in enumerate(replies):
             if isinstance(reply, Exception):
                 if not wire.is_noscript(reply):

@@ -21,6 +21,10 @@ from redis.backoff import NoBackoff
 
 from trigger_celery.errors import ConfigurationError, closest
 
+# redis-py is typed in part only; what is made here is used through our own runners.
+_sync: Any = redis
+_aio: Any = redis.asyncio
+
 _ALIASES = {"valkey": "redis", "valkeys": "rediss", "redis+socket": "unix"}
 SCHEMES = ("redis", "rediss", "unix", "valkey", "valkeys", "redis+socket", "sentinel")
 
@@ -56,7 +60,7 @@ def parse_address(url: str) -> Address:
         return _parse_sentinel(url)
     plain = _ALIASES.get(scheme, scheme) + url[url.index("://") :]
     try:
-        options = dict(redis.connection.parse_url(plain))
+        options = dict(_sync.connection.parse_url(plain))
         options["db"] = int(options.get("db", 0) or 0)
     except (ValueError, TypeError) as problem:
         raise ConfigurationError(
@@ -126,8 +130,8 @@ def sync_factory(address: Address, timeout: float | None) -> Callable[[], Any]:
     options["retry"] = redis.retry.Retry(NoBackoff(), 0)
     if address.sentinels:
         options.pop("driver_info")
-        sentinel = redis.sentinel.Sentinel(list(address.sentinels), socket_timeout=2.0)
-        pool = redis.sentinel.SentinelConnectionPool(
+        sentinel = _sync.sentinel.Sentinel(list(address.sentinels), socket_timeout=2.0)
+        pool = _sync.sentinel.SentinelConnectionPool(
             address.service, sentinel, check_connection=False, **options
         )
         return pool.make_connection
@@ -144,8 +148,8 @@ def async_factory(address: Address, timeout: float | None) -> Callable[[], Any]:
     options["retry"] = redis.asyncio.retry.Retry(NoBackoff(), 0)
     if address.sentinels:
         options.pop("driver_info")
-        sentinel = redis.asyncio.sentinel.Sentinel(list(address.sentinels), socket_timeout=2.0)
-        pool = redis.asyncio.sentinel.SentinelConnectionPool(
+        sentinel = _aio.sentinel.Sentinel(list(address.sentinels), socket_timeout=2.0)
+        pool = _aio.sentinel.SentinelConnectionPool(
             address.service, sentinel, check_connection=False, **options
         )
         return pool.make_connection

@@ -8,6 +8,7 @@ Subscribe first, then read, then wait: in that order nothing falls in between.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 import weakref
@@ -113,18 +114,14 @@ class AsyncNotifier:
         if topic is None:
             topic = self._topics[name] = Topic(name, self._channel, asyncio.Event())
         if not self._ready.is_set():
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ready.wait(), 2.0)
-            except TimeoutError:
-                pass
         return topic
 
     async def wait(self, topic: Topic, seconds: float) -> None:
         """Wait until the topic is announced or *seconds* have passed."""
-        try:
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(topic.event.wait(), seconds)
-        except TimeoutError:
-            pass
         topic.event.clear()
 
     async def _read(self) -> None:

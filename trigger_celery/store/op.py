@@ -78,9 +78,13 @@ def ask(call: Call) -> Flow[Any]:
 class Runs(Protocol):
     """What an `Op` needs of the store that runs it."""
 
-    async def run_async(self, flow: Flow[U]) -> U: ...
+    async def run_async(self, flow: Flow[U]) -> U:
+        """Run a flow on the running loop."""
+        ...
 
-    def run_sync(self, flow: Flow[U]) -> U: ...
+    def run_sync(self, flow: Flow[U]) -> U:
+        """Run a flow and block."""
+        ...
 
 
 class Op(Generic[T_co]):

@@ -34,9 +34,9 @@ class Store:
         self._sync = SyncRunner(
             self._make_sync, self.address.shown, retry_for, lambda: self._notifier
         )
-        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._loops: weakref.WeakKeyDictionary[
+            asyncio.AbstractEventLoop, tuple[AsyncRunner, list[AsyncNotifier]]
+        ] = weakref.WeakKeyDictionary()
         self._pid = os.getpid()
 
     def run_sync(self, flow: Flow[T]) -> T:
@@ -85,7 +85,7 @@ class Store:
                 notifier,
             )
             found = self._loops[loop] = (runner, notifiers)
-        return found  # type: ignore[no-any-return]
+        return found
 
     def send(self, *calls: Call) -> list[Any]:
         """Send calls as one pipeline from sync code and return raw replies."""

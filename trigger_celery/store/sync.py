@@ -91,9 +91,7 @@ class SyncRunner:
     def _exchange(self, calls: Sequence[Call]) -> list[Any]:
         connection = self._take()
         try:
-            connection.send_packed_command(
-                [wire.pack(call) for call in calls], check_health=False
-            )
+            connection.send_packed_command([wire.pack(call) for call in calls], check_health=False)
             replies = [self._read(connection) for _ in calls]
         except BaseException:
             # Half a conversation: the next reply on this link could be somebody else's.

@@ -17,7 +17,7 @@ from trigger_celery.worker.thread_consumer import ThreadConsumer
 logger = logging.getLogger("trigger_celery.worker")
 
 
-class RunWorker(bootsteps.StartStopStep):  # type: ignore[misc]
+class RunWorker(bootsteps.StartStopStep):
     """Starts the session, the services and the run consumer once the pool is up.
 
     A worker step, not a consumer step: it outlives the loss of the broker.

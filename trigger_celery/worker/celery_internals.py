@@ -13,8 +13,8 @@ from celery import _state
 from celery.app.trace import build_tracer
 from celery.concurrency.base import BasePool, apply_target
 from celery.exceptions import Ignore, Retry
-from celery.utils.threads import get_ident
 from celery.utils.nodenames import gethostname
+from celery.utils.threads import get_ident
 from celery.worker import state
 from celery.worker.request import Request
 
@@ -48,7 +48,8 @@ def follow_job(task: Any) -> None:
 
     A run's coroutine is driven by another greenlet than its tracer; both share a context.
     """
-    _state._task_stack.__ident_func__ = _ident
+    tasks: Any = _state
+    tasks._task_stack.__ident_func__ = _ident
     task.request_stack.__ident_func__ = _ident
 
 
@@ -56,13 +57,14 @@ def trace(
     task: Any, run_id: str, args: tuple[Any, ...], request: dict[str, Any]
 ) -> tuple[int, Any, float]:
     """Execute the task's tracer; returns (failed, return value or error, seconds)."""
-    tracer: Callable[..., Any] | None = task.__trace__
+    tracer: Any = task.__trace__
     if tracer is None:
         # A run may come before the broker connection, at which Celery builds its tracers.
         app = task.app
         tracer = task.__trace__ = build_tracer(task.name, task, app.loader, gethostname(), app=app)
     value, info, runtime, shown = tracer(run_id, args, {}, request)
-    return (1, value, runtime) if info else (0, shown, runtime)
+    outcome: tuple[int, Any, float] = (1, value, runtime) if info else (0, shown, runtime)
+    return outcome
 
 
 def consumed_queues(worker: Any) -> list[str]:

@@ -108,7 +108,8 @@ class RunExecution:
             return problem if isinstance(problem, Exception) else _as_exception(problem)
         self._end("retry", delay, error)
         shown = problem if isinstance(problem, Exception) else _as_exception(problem)
-        return CeleryRetry(exc=shown, when=delay / 1000)
+        seconds: Any = delay / 1000
+        return CeleryRetry(exc=shown, when=seconds)
 
     def _end(self, kind: Any, detail: str | int, error: RunError) -> None:
         self.ending = Ending(self.grant.id, self.grant.epoch, kind, detail, dump_error(error))

@@ -18,7 +18,7 @@ from trigger_celery.worker.celery_internals import BasePool, apply_target
 logger = logging.getLogger("trigger_celery.pool")
 
 
-class TaskPool(BasePool):  # type: ignore[misc]
+class TaskPool(BasePool):
     """A Celery pool with an event loop."""
 
     signal_safe = False
@@ -120,7 +120,8 @@ class TaskPool(BasePool):  # type: ignore[misc]
         self._thread = None
 
     def _get_info(self) -> dict[str, Any]:
-        info: dict[str, Any] = super()._get_info()
+        described: Any = super()
+        info: dict[str, Any] = described._get_info()
         info.update({"runs": len(self.jobs), "threads": len(self.plain_jobs)})
         return info
 

@@ -14,11 +14,12 @@ _EMBED: dict[str, Any] = {"callbacks": None, "errbacks": None, "chain": None, "c
 class _Message:
     """Stands where Celery expects the broker's message; a run has none."""
 
-    delivery_info: dict[str, Any] = {"exchange": "", "routing_key": None}
-    properties: dict[str, Any] = {}
-    headers: dict[str, Any] = {}
-    body = ""
-    content_type = content_encoding = None
+    def __init__(self) -> None:
+        self.delivery_info = {"exchange": "", "routing_key": None}
+        self.properties: dict[str, Any] = {}
+        self.headers: dict[str, Any] = {}
+        self.body = ""
+        self.content_type = self.content_encoding = None
 
 
 _MESSAGE = _Message()

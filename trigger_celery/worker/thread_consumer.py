@@ -7,6 +7,7 @@ starts the run and records its outcome (`child.py`).
 from __future__ import annotations
 
 import logging
+import random
 import threading
 import time
 from typing import Any
@@ -179,7 +180,7 @@ class ThreadConsumer:
         )
         self._wake.set()
 
-    def _ended(self, job: Job, outcome: Outcome) -> None:
+    def _ended(self, job: Job, outcome: Outcome | Any) -> None:
         """The pool returned: the outcome is recorded already."""
         if not isinstance(outcome, tuple):
             self._broke(job, outcome)
@@ -214,7 +215,7 @@ class ThreadConsumer:
             grant.max_attempts,
         )
         attempt = grant.attempt if grant.executing else grant.attempt + 1
-        delay = decide(policy, attempt, retryable=True, rng=time.time_ns().__rmod__)
+        delay = decide(policy, attempt, retryable=True, rng=random.random)
         error = RunError.internal("TASK_PROCESS_EXITED", f"{type(exception).__name__}: {exception}")
         detail = "" if delay is None else delay
         self._endings.append(Ending(grant.id, grant.epoch, "lost", detail, dump_error(error)))

@@ -15,7 +15,7 @@ from greenlet import getcurrent, greenlet
 T = TypeVar("T")
 
 
-class _Tracer(greenlet):
+class _Tracer(greenlet):  # type: ignore[misc]
     driver: greenlet
 
     def __init__(self, function: Callable[..., Any], driver: greenlet) -> None:

@@ -1,0 +1,1 @@
+"""The scripts: one file each, `include/` for what they share."""
