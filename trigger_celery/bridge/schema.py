@@ -40,7 +40,7 @@ class Schema:
 
 def _parser(given: Any, where: str) -> Callable[[Any], Any]:
     if isinstance(given, TypeAdapter):
-        return given.validate_python  # type: ignore[no-any-return]
+        return given.validate_python
     if isinstance(given, type) and issubclass(given, BaseModel):
         return given.model_validate
     try:
@@ -50,7 +50,8 @@ def _parser(given: Any, where: str) -> Callable[[Any], Any]:
         if not callable(given):
             raise
     if callable(given):
-        return given
+        check: Callable[[Any], Any] = given
+        return check
     raise DefinitionError(
         f"{where}: schema={given!r} cannot validate a payload. Pass a pydantic model, a "
         "TypeAdapter, a dataclass, a TypedDict, or a function that returns the checked payload."

@@ -6,6 +6,7 @@ import threading
 
 from trigger_celery.dev.events import EventReader, newest, next_changes
 from trigger_celery.dev.screen import Screen
+from trigger_celery.engine.querying import WorkerState, list_workers
 from trigger_celery.errors import StoreError
 from trigger_celery.store.store import Store
 
@@ -24,6 +25,11 @@ class Feed:
         self._after = self._store.run_sync(newest(scope))
         self._thread = threading.Thread(target=self._follow, name="dev-feed", daemon=True)
         self._thread.start()
+
+    def older_runs(self, number: int) -> int:
+        """Return how many runs are in the hands of workers other than the one with this number."""
+        workers = self._store.run_sync(list_workers(self._scope))
+        return sum(worker.busy for worker in workers if not _is_number(worker, number))
 
     def open(self) -> None:
         """Begin to print; what happened meanwhile comes first."""
@@ -54,3 +60,7 @@ class Feed:
                 continue
             away = False
             self._screen.events(events)
+
+
+def _is_number(worker: WorkerState, number: int) -> bool:
+    return worker.hostname.partition("@")[0] == f"dev{number}"

@@ -36,7 +36,7 @@ class Screen:
         """Print one line."""
         with self._lock:
             if self._console is None:
-                print("".join(text for text, _ in pieces), flush=True)
+                print("".join(text for text, _ in pieces).rstrip(), flush=True)
             else:
                 from rich.text import Text
 

@@ -156,8 +156,8 @@ class DevSession:
         if self._feed is None:
             return
         if self._reason:
-            draining = sum(one.is_alive for one in self._workers if one is not worker)
-            remark = f"{draining} older worker(s) end their runs" if draining else ""
+            older = self._feed.older_runs(worker.number)
+            remark = f"{_count(older, 'run')} under way with the code before" if older else ""
             self._screen.note(f"{self._reason}   worker restarted in {worker.age:.1f} s", remark)
             self._reason = ""
         else:

@@ -224,7 +224,7 @@ def _decorator(
     duration = _duration(max_duration, where)
     own_queue = _queue(given_queue, task_id, where)
 
-    def decorate(function: Callable[..., Any]) -> Task[Any, Any]:
+    def decorate(function: Any) -> Task[Any, Any]:
         if not callable(function) or inspect.isclass(function):
             raise DefinitionError(f"@{where} stands above {function!r}, which is not a function")
         if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
@@ -233,7 +233,7 @@ def _decorator(
             )
         payload, ctx = inspect_function(function, task_id)
         code = inspect.unwrap(function).__code__
-        doc = (inspect.getdoc(function) or "").split("\n", 1)[0]
+        doc = str(inspect.getdoc(function) or "").split("\n", 1)[0]
         definition = TaskDefinition(
             id=task_id,
             function=function,

@@ -134,7 +134,8 @@ def sync_factory(address: Address, timeout: float | None) -> Callable[[], Any]:
         pool = _sync.sentinel.SentinelConnectionPool(
             address.service, sentinel, check_connection=False, **options
         )
-        return pool.make_connection
+        make: Callable[[], Any] = pool.make_connection
+        return make
     kind: Any = redis.Connection
     if address.options.get("path") is not None:
         kind = redis.UnixDomainSocketConnection
@@ -152,7 +153,8 @@ def async_factory(address: Address, timeout: float | None) -> Callable[[], Any]:
         pool = _aio.sentinel.SentinelConnectionPool(
             address.service, sentinel, check_connection=False, **options
         )
-        return pool.make_connection
+        make: Callable[[], Any] = pool.make_connection
+        return make
     kind: Any = redis.asyncio.Connection
     if address.options.get("path") is not None:
         kind = redis.asyncio.UnixDomainSocketConnection

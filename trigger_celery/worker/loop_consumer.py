@@ -11,6 +11,8 @@ import asyncio
 import contextvars
 import logging
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from trigger_celery.bridge import context
@@ -69,17 +71,21 @@ class LoopConsumer:
     def start(self) -> None:
         """Begin to pull runs."""
         self._session.load = lambda: (len(self._jobs), max(0, self._free()))
-        self._session.on_lost = lambda: self._pool.loop.call_soon_threadsafe(self._lose)
-        self._pool.resized = lambda: self._pool.loop.call_soon_threadsafe(self._look)
+        self._session.on_lost = partial(self._soon, self._lose)
+        self._pool.resized = partial(self._soon, self._look)
 
         async def begin() -> None:
             self._main = asyncio.get_running_loop().create_task(self._pull_for_ever())
 
         asyncio.run_coroutine_threadsafe(begin(), self._pool.loop).result(10)
 
+    def _soon(self, function: Callable[[], None]) -> None:
+        """Call on the event loop's thread."""
+        self._pool.loop.call_soon_threadsafe(function)
+
     def drain(self, grace: float | None) -> None:
         """Take no more runs, and wait until those under way have ended, at most *grace* seconds."""
-        self._pool.loop.call_soon_threadsafe(self._close)
+        self._soon(self._close)
         main = self._main
         if main is None:
             return
