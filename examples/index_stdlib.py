@@ -1,4 +1,4 @@
-"""Index the source of this machine's standard library: `make demo`.
+r"""Index the source of this machine's standard library: `make demo`.
 
 A parent run triggers one child run for each package and each handful of modules, on a queue with a
 concurrency limit of 4. Children parse the files and count; one of them fails twice on purpose and
@@ -28,8 +28,9 @@ import ast
 import statistics
 import sys
 import sysconfig
+import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from celery import Celery
@@ -43,6 +44,9 @@ SOURCE = Path(sysconfig.get_paths()["stdlib"])
 NOT_SOURCE = {"__pycache__", "site-packages", "dist-packages", "test", "tests", "idle_test"}
 LIMIT = 4
 FLAKY = "json"
+
+# Python 3.11 loses count of its recursion when two threads parse at once (CPython issue 106905).
+parsing = threading.Lock()
 
 indexing = queue(name="indexing", concurrency_limit=LIMIT)
 
@@ -62,7 +66,9 @@ def index_group(payload: dict, ctx: Context) -> dict:
         counts["files"] += 1
         counts["bytes"] += len(source)
         counts["lines"] += source.count(b"\n")
-        for node in ast.walk(ast.parse(source)):
+        with parsing:
+            tree = ast.parse(source)
+        for node in ast.walk(tree):
             counts["functions"] += isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
             counts["classes"] += isinstance(node, ast.ClassDef)
     return counts
@@ -119,26 +125,37 @@ def children(tag: str) -> list[Run]:
 
 def watch(tag: str, count: int) -> list[Run]:
     """Show progress until every run has ended; return the full records."""
-    for done, busy in progress(tag, count):
-        if sys.stdout.isatty():
-            filled = "━" * (40 * done // count)
-            print(f"\r  {filled:<40}  {done}/{count}, {busy} at work ", end="", flush=True)
-        elif done == count or done % 20 < 4:
-            print(f"indexed {done} of {count} groups, {busy} at work", flush=True)
-    if sys.stdout.isatty():
-        print()
+    show = bar if sys.stdout.isatty() else lines
+    show(progress(tag, count), count)
     return [runs.retrieve(run.id).sync() for run in children(tag)]
 
 
-def progress(tag: str, count: int) -> Iterable[tuple[int, int]]:
-    shown = (-1, -1)
-    while shown[0] < count:
+def progress(tag: str, count: int) -> Iterator[tuple[int, int]]:
+    """Yield how many runs have ended and how many are at work, until all have ended."""
+    done = -1
+    while done < count:
         found = children(tag)
-        now = sum(run.is_completed for run in found), sum(run.is_executing for run in found)
-        if now[0] != shown[0]:
-            yield now
-        shown = now
+        done = sum(run.is_completed for run in found)
+        yield done, sum(run.is_executing for run in found)
         time.sleep(0.2)
+
+
+def bar(steps: Iterable[tuple[int, int]], count: int) -> None:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = BarColumn(40), MofNCompleteColumn(), TextColumn("{task.description}")
+    with Progress(*columns) as shown:
+        item = shown.add_task("", total=count)
+        for done, busy in steps:
+            shown.update(item, completed=done, description=f"{busy} at work")
+
+
+def lines(steps: Iterable[tuple[int, int]], count: int) -> None:
+    said = 0.0
+    for done, busy in steps:
+        if done == count or time.monotonic() - said > 1:
+            said = time.monotonic()
+            print(f"indexed {done} of {count} groups, {busy} at work", flush=True)
 
 
 def most_at_once(records: Sequence[Run]) -> int:
@@ -183,13 +200,17 @@ def report(records: Sequence[Run]) -> None:
             f"{total['bytes'] / 1e6:.1f} MB"
         )
     attempts = sum(run.attempt_count for run in records)
-    print(f"runs      {len(done)} completed, {len(records) - len(done)} failed, {attempts} attempts")
+    print(
+        f"runs      {len(done)} completed, {len(records) - len(done)} failed, {attempts} attempts"
+    )
     print(f"at once   {most_at_once(records)} (the limit is {LIMIT})")
     print(f"waited    median {statistics.median(waits):.0f} ms, longest {max(waits):.0f} ms")
     if flaky is not None:
         story = [attempt.error.message for attempt in flaky.attempts if attempt.error]
         ending = "done" if flaky.is_success else flaky.status.lower()
-        print(f"retried   {FLAKY} took {flaky.attempt_count} attempts: {', '.join([*story, ending])}")
+        print(
+            f"retried   {FLAKY} took {flaky.attempt_count} attempts: {', '.join([*story, ending])}"
+        )
 
 
 def problems(records: Sequence[Run]) -> list[str]:

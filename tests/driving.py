@@ -246,7 +246,7 @@ class Engine:
 
     def photograph(self) -> dict[bytes, tuple[bytes, int]]:
         """Return all that the server holds."""
-        names = self.client.keys()
+        names = list(self.client.scan_iter())
         return {name: (self.client.dump(name), max(0, self.client.pttl(name))) for name in names}
 
     def restore(self, photograph: Mapping[bytes, tuple[bytes, int]]) -> None:

@@ -59,14 +59,12 @@ def test_a_queue_leaves_the_listing_when_its_record_has_expired(engine: Engine) 
 
 
 def test_a_queue_without_its_record_is_listed_while_runs_wait_in_it(engine: Engine) -> None:
-    run = engine.create(queue="q")
+    engine.create(queue="q")
     record = engine.key("queue", token("q"))
-    ttl = engine.client.pttl(record)
     engine.client.delete(record)
     assert queues(engine)["q"].queued == 1
     engine.create(queue="q")
-    assert RETENTION < engine.client.pttl(record) <= ttl <= RETENTION + 7 * DAY
-    engine.cancel(run)
+    assert RETENTION < engine.client.pttl(record) <= RETENTION + 7 * DAY
 
 
 def test_a_thousand_queues_are_listed_once_each_by_name(engine: Engine) -> None:

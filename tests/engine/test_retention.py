@@ -18,7 +18,7 @@ def worker(engine: Engine) -> None:
 
 
 def keys_of(engine: Engine, run: str) -> set[str]:
-    names = [name.decode() for name in engine.client.keys() if run.encode() in name]
+    names = [name.decode() for name in engine.client.scan_iter() if run.encode() in name]
     return {name.removeprefix(engine.scope + ":").split(":")[0] for name in names}
 
 

@@ -85,16 +85,19 @@ class Project:
                 return project_app.make_app(
                     self._broker(config), config.dirs, config.worker_concurrency
                 )
-            if needs_tasks or not (self.redis_url or project_app.configured_environment()
-                                   or state.read(folder)):
+            if needs_tasks or not (
+                self.redis_url or project_app.configured_environment() or state.read(folder)
+            ):
                 raise
             return project_app.make_app(None, ())
         self.found_app, self.how = found.app, found.how
         return project_app.load_app(found.app)
 
     def _broker(self, config: Config) -> str | None:
-        store = self.redis_url or config.settings.get("redis_url") or environment_variable(
-            "TRIGGER_REDIS_URL"
+        store = (
+            self.redis_url
+            or config.settings.get("redis_url")
+            or environment_variable("TRIGGER_REDIS_URL")
         )
         return config.broker_url or (project_app.broker_of(store) if store else None)
 

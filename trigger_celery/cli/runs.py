@@ -84,7 +84,10 @@ def _details(run: Run) -> list[tuple[str, str]]:
         ("concurrency key", run.concurrency_key or ""),
         ("priority", f"{run.priority:g} s" if run.priority else ""),
         ("tags", " ".join(run.tags)),
-        ("attempts", f"{run.attempt_count}" + (f" of {run.max_attempts}" if run.max_attempts else "")),
+        (
+            "attempts",
+            f"{run.attempt_count}" + (f" of {run.max_attempts}" if run.max_attempts else ""),
+        ),
         ("created", output.instant(run.created_at)),
         ("delayed until", output.instant(run.delayed_until)),
         ("started", output.instant(run.started_at)),

@@ -94,7 +94,9 @@ def _parse(text: str, where: str) -> Any:
 
 
 def _say_if_unknown(project: Project, task: str) -> None:
-    workers = [worker for worker in project.run(list_workers(project.trigger.scope)) if worker.alive]
+    workers = [
+        worker for worker in project.run(list_workers(project.trigger.scope)) if worker.alive
+    ]
     known = {name for worker in workers for name in worker.tasks}
     if task in known:
         return

@@ -48,9 +48,7 @@ class Feed:
         away = False
         while not self._stop.is_set():
             try:
-                self._after, changes = self._store.run_sync(
-                    next_changes(self._scope, self._after)
-                )
+                self._after, changes = self._store.run_sync(next_changes(self._scope, self._after))
                 events = self._store.run_sync(reader.read(self._scope, changes))
             except StoreError as problem:
                 if not away and not self._stop.is_set():

@@ -48,9 +48,7 @@ class Screen:
         self.line()
         width = max(len(value) for _, value, _ in facts)
         for name, value, remark in facts:
-            self.line(
-                (f"  {name:<8}", "dim"), (value.ljust(width + 3), ""), (remark, "dim")
-            )
+            self.line((f"  {name:<8}", "dim"), (value.ljust(width + 3), ""), (remark, "dim"))
         self.line()
         if hint:
             self.line(("  Your other processes:  ", "dim"), (hint, ""))
@@ -62,7 +60,9 @@ class Screen:
 
     def note(self, text: str, remark: str = "", style: str = "dim") -> None:
         """Say what `dev` itself does."""
-        self.line((f" {_clock()}  ", "dim"), (text, style), (f"   {remark}" if remark else "", "dim"))
+        self.line(
+            (f" {_clock()}  ", "dim"), (text, style), (f"   {remark}" if remark else "", "dim")
+        )
 
     def problem(self, message: str) -> None:
         """Show an error of the project's code."""

@@ -174,7 +174,9 @@ class DevSession:
             return None
         if not self._watches:
             return code
-        self._screen.problem(f"the worker ended with exit code {code}; save a file to start it again")
+        self._screen.problem(
+            f"the worker ended with exit code {code}; save a file to start it again"
+        )
         return None
 
     def _choose_backend(self, redis_url: str | None, broker_url: str | None) -> Backend:
@@ -204,7 +206,9 @@ class DevSession:
     def _banner(self) -> None:
         assert self._backend is not None  # noqa: S101 - there is one before a worker is ready
         loaded, started, backend = self._loaded, self._started, self._backend
-        counts = f"{_count(len(started['tasks']), 'task')}, {_count(len(started['queues']), 'queue')}"
+        counts = (
+            f"{_count(len(started['tasks']), 'task')}, {_count(len(started['queues']), 'queue')}"
+        )
         reload = "reloads on save" if self._watches else _why_no_reload(self._options.reload)
         concurrency = f" ×{started['concurrency']}" if started["concurrency"] else ""
         facts = [
@@ -273,4 +277,3 @@ def _why_no_reload(wanted: bool) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-

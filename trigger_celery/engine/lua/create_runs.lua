@@ -83,7 +83,7 @@ local function create(id, mode, delay, prio, ptype, payload, tags, metadata)
   return status, due
 end
 
-local answers, entries = {}, {}
+local answers, entries, soonest = {}, {}, math.huge
 for i = items, #ARGV, 8 do
   local id = ARGV[i]
   if redis.call('EXISTS', key_run(id)) == 1 then
@@ -95,9 +95,11 @@ for i = items, #ARGV, 8 do
       entries[#entries + 1] = int(due - tonumber(ARGV[i + 3]))
       entries[#entries + 1] = id
     else
-      arm(id, due, now)
+      redis.call('ZADD', key_timers(), int(due), id)
+      soonest = math.min(soonest, due)
     end
   end
 end
 if #entries > 0 then enqueue(lane, entries) end
+hurry(soonest, now)
 return answers

@@ -62,7 +62,8 @@ local function give_back(run, f, op_id, kind, now, freed)
   local lane = kind == 'unknown' and lane_of(f[11], f[4]) or f[4]
   change(run, 'QUEUED', now, 'op', op_id, 'attempt', attempt, 'lane', lane)
   if kind == 'unknown' then
-    arm(run.id, now + 500, now)
+    redis.call('ZADD', key_timers(), int(now + 500), run.id)
+    hurry(now + 500, now)
   else
     enqueue(lane, { int(tonumber(f[14]) - tonumber(f[13] or '0')), run.id })
   end
@@ -78,7 +79,7 @@ local function retry(run, f, op_id, delay, error, now, freed)
   release(run.id, f[4], f[3], freed)
   redis.call('HDEL', key_run(run.id), 'owner')
   change(run, 'QUEUED', now, 'op', op_id)
-  arm(run.id, now + delay, now)
+  redis.call('ZADD', key_timers(), int(now + delay), run.id)
 end
 
 local function finish(op_id, id, epoch, kind, detail, data, retention, now, freed)

@@ -76,9 +76,9 @@ local function withdraw(id, lane)
   end
 end
 
--- A timer that is due sooner than the workers look by themselves needs one of them told.
-local function arm(id, due, now)
-  redis.call('ZADD', key_timers(), int(due), id)
+-- A timer that is due sooner than the workers look by themselves needs one of them told: once a
+-- call, for the soonest.
+local function hurry(due, now)
   if due - now < 1500 then
     for _, session in ipairs(redis.call('ZREVRANGE', key_workers(), 0, 0)) do
       redis.call('RPUSH', key_mailbox(session), 'timer')

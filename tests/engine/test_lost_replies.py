@@ -1,0 +1,72 @@
+"""A reply that gets lost on the wire changes nothing, whichever reply it is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from tests.conftest import Environment
+from tests.engine.lifecycle import Life, state
+from tests.faultproxy import FaultProxy, reply_end
+from trigger_celery.dev.embedded import EmbeddedServer
+from trigger_celery.store.store import Store
+
+
+@pytest.fixture
+def proxy(server: EmbeddedServer) -> Iterator[FaultProxy]:
+    with FaultProxy(str(server.socket_path)) as made:
+        yield made
+
+
+def live(proxy: FaultProxy, client: redis.Redis, scope: str, runner: str) -> tuple[Any, Any]:
+    """Live a whole life through the proxy and return the answers and what is stored then."""
+    client.flushall()
+    client.script_flush()  # every life also meets a server that does not know the scripts
+    store = Store(proxy.url, scope)
+    life = Life(scope, 0)
+
+    async def asynchronously() -> Any:
+        try:
+            return await store.run_async(life.flow())
+        finally:
+            await store.aclose()
+
+    if runner == "sync":
+        answers = store.run_sync(life.flow())
+    else:
+        answers = asyncio.run(asynchronously())
+    store.close()
+    return answers, state(client, scope)
+
+
+@pytest.mark.parametrize("runner", ["sync", "asyncio"])
+def test_any_one_lost_reply_of_a_whole_life_changes_nothing(
+    proxy: FaultProxy, client: redis.Redis, environment: Environment, runner: str
+) -> None:
+    scope = environment.scope
+    proxy.lose(0)
+    answers, stored = live(proxy, client, scope, runner)
+    replies = proxy.replies
+    assert replies > 50
+    for number in range(1, replies + 1):
+        proxy.lose(number)
+        found = live(proxy, client, scope, runner)
+        assert proxy.lost, f"the {number}th reply was not lost"
+        assert found == (answers, stored), f"the loss of reply {number} is seen"
+    proxy.lose(0)
+    assert live(proxy, client, scope, runner) == (answers, stored)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [b"+OK\r\n", b"-ERR no\r\n", b":7\r\n", b"$-1\r\n", b"$0\r\n\r\n", b"$3\r\na\r\n\r\n", b"*-1\r\n",
+     b"*0\r\n", b"*2\r\n:1\r\n*1\r\n$1\r\nx\r\n"],
+)  # fmt: skip
+def test_the_proxy_knows_where_a_reply_ends(reply: bytes) -> None:
+    assert reply_end(reply + b"+more", 0) == len(reply)
+    for cut in range(len(reply)):
+        assert reply_end(reply[:cut], 0) is None

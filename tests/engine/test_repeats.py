@@ -1,0 +1,131 @@
+"""A call that is sent twice, as after a lost reply, does what it does once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from tests.driving import Engine
+from tests.engine.lifecycle import Life, state
+from trigger_celery.engine.attempts import Ending
+from trigger_celery.engine.scripts import SCRIPTS
+from trigger_celery.model.ids import token
+from trigger_celery.model.packet import JSON
+from trigger_celery.store.op import Call
+
+READERS = {name for name in SCRIPTS.scripts if name.startswith(("read_", "list_"))}
+
+# These say how much work the call did: of a repeat that is nothing, and nobody relies on it.
+REPORTS = {
+    "create_runs", "fire_timers", "prune_runs", "close_session", "sweep_sessions", "unpark_runs",
+}  # fmt: skip
+
+
+def nothing_was_done(name: str, reply: Any) -> bool:
+    if name == "create_runs":
+        return set(reply) == {b"again"}
+    if isinstance(reply, list):
+        return int(reply[0]) == 0
+    return int(reply) == 0
+
+
+class Twice:
+    """Sends every script call twice and compares replies and store."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.seen: dict[str, int] = defaultdict(int)
+
+    def send(self, step: Any) -> Any:
+        calls: list[Call] = step if isinstance(step, list) else [step]
+        replies = self.engine.store.send(*calls)
+        if all(call.script is not None for call in calls):
+            once = state(self.engine.client, self.engine.scope, moment=True)
+            again = self.engine.store.send(*calls)
+            assert state(self.engine.client, self.engine.scope, moment=True) == once
+            for call, first, second in zip(calls, replies, again, strict=True):
+                assert call.script is not None
+                name = call.script.name
+                self.seen[name] += 1
+                if name in REPORTS:
+                    assert nothing_was_done(name, second), (name, first, second)
+                else:
+                    assert first == second, name
+        decoded = [
+            call.decode(reply) if call.decode else reply
+            for call, reply in zip(calls, replies, strict=True)
+        ]
+        return decoded if isinstance(step, list) else decoded[0]
+
+
+def test_every_script_that_writes_may_be_sent_twice(engine: Engine) -> None:
+    twice = Twice(engine)
+    flow = Life(engine.scope, 0).flow()
+    try:
+        step = next(flow)
+        while True:
+            step = flow.send(twice.send(step))
+    except StopIteration:
+        pass
+    assert set(twice.seen) == set(SCRIPTS.scripts) - READERS
+
+
+def test_a_repeated_dequeue_gives_the_same_runs_although_others_took_some_since(
+    engine: Engine,
+) -> None:
+    engine.register("w1")
+    engine.register("w2")
+    engine.create_many(6)
+    first = engine.dequeue("w1", 2, op="lost").runs
+    engine.take("w2", 2)
+    assert engine.dequeue("w1", 2, op="lost").runs == first
+    assert len(engine.take("w1")) == 2
+
+
+def test_a_repeated_dequeue_does_not_give_what_was_taken_away_since(engine: Engine) -> None:
+    engine.register("w1")
+    one, two = engine.create_many(2)
+    engine.dequeue("w1", 2, op="lost", start=False)
+    engine.cancel(one)
+    assert [grant.id for grant in engine.dequeue("w1", 2, op="lost").runs or ()] == [two]
+
+
+def test_a_repeated_dequeue_that_found_nothing_may_find_something(engine: Engine) -> None:
+    engine.register("w1")
+    assert engine.dequeue("w1", 2, op="lost").runs == []
+    run = engine.create()
+    assert [grant.id for grant in engine.dequeue("w1", 2, op="lost").runs or ()] == [run]
+
+
+def test_a_repeated_dequeue_of_a_session_that_was_ended_gives_nothing(engine: Engine) -> None:
+    engine.register("w1")
+    engine.create()
+    engine.dequeue("w1", 2, op="lost")
+    engine.let_lapse()
+    assert engine.dequeue("w1", 2, op="lost").runs is None
+
+
+def test_a_repeated_ending_is_ok_although_the_run_went_on_to_another_worker(
+    engine: Engine,
+) -> None:
+    engine.register("w1")
+    engine.register("w2")
+    engine.create()
+    grant = engine.take_one("w1")
+    assert engine.back(grant, op="lost") == "ok"
+    other = engine.take_one("w2")
+    assert engine.back(grant, op="lost") == "ok"
+    assert engine.end(other) == "ok"
+
+
+def test_an_ending_in_a_repeated_dequeue_counts_once(engine: Engine) -> None:
+    engine.register("w1", queues={"q": 1})
+    engine.create_many(2, queue="q")
+    grant = engine.take_one()
+    endings = [Ending(grant.id, grant.epoch, "retry", 60_000, "{}")]
+    replies = [engine.dequeue("w1", 1, endings, op="lost") for _ in range(2)]
+    assert replies[0] == replies[1]
+    assert replies[0].answers == ["ok"]
+    assert len(engine.read(grant.id).attempts) == 1
+    assert engine.client.zcard(engine.key("queue_slots", token("q"))) == 1
+    assert engine.end((replies[0].runs or [])[0], detail=JSON) == "ok"
