@@ -4,7 +4,7 @@ A caller that does not import the task triggers it by id: then the worker checks
 without a retry.
 
 Output:
-    Order #4711: 2 × tea for ada@example.org
+    Order #4711: 2 x tea for ada@example.org
     refused before anything was stored:
     - quantity: Input should be greater than 0
     FAILED after 1 attempt: PayloadValidationError
@@ -30,7 +30,7 @@ class Order(BaseModel):
 
 @schema_task(id="confirm-order", schema=Order, retry={"max_attempts": 5})
 async def confirm_order(order: Order) -> str:
-    return f"Order #{order.id}: {order.quantity} × {order.item} for {order.email}"
+    return f"Order #{order.id}: {order.quantity} x {order.item} for {order.email}"
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from hypothesis import settings as hypothesis_settings
 
 from tests import police
 from tests.driving import Clock, Engine
+from trigger_celery.bridge import context
 from trigger_celery.bridge.binding import TriggerCelery
 from trigger_celery.bridge.registry import REGISTRY
 from trigger_celery.dev.embedded import EmbeddedServer
@@ -99,6 +100,8 @@ def registry() -> Iterator[None]:
     kept = [(kept, dict(kept)) for kept in (REGISTRY.tasks, REGISTRY.queues, REGISTRY.config)]
     REGISTRY.clear()
     yield
+    for left in context.bound():
+        left.unbind()
     for present, before in kept:
         present.clear()
         present.update(before)

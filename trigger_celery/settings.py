@@ -93,7 +93,7 @@ _BY_NAME = {setting.name: setting for setting in SETTINGS}
 class Settings:
     """The validated settings. `sources` says where each came from."""
 
-    redis_url: str
+    redis_url: str = field(repr=False)  # may hold a password
     project: str = "default"
     env: str = "dev"
     worker_lease: float = 30.0

@@ -210,8 +210,8 @@ def test_any_filter_in_any_page_size_finds_what_fits(
         )
     }
     times = sorted({created for created, *_ in known}) or [0]
-    oldest = data.draw(st.none() | st.sampled_from(times))
-    newest = data.draw(st.none() | st.sampled_from(times))
+    ends = [data.draw(st.none() | st.integers(0, 30), label=name) for name in ("from", "to")]
+    oldest, newest = (None if end is None else times[end % len(times)] for end in ends)
     fitting = sorted(
         (
             (created, run)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import redis
 
+from tests import police
 from tests.conftest import Environment
 from tests.engine.lifecycle import Life, state
 from tests.faultproxy import FaultProxy, reply_end
@@ -35,11 +36,9 @@ def live(proxy: FaultProxy, client: redis.Redis, scope: str, runner: str) -> tup
         finally:
             await store.aclose()
 
-    if runner == "sync":
-        answers = store.run_sync(life.flow())
-    else:
-        answers = asyncio.run(asynchronously())
+    answers = store.run_sync(life.flow()) if runner == "sync" else asyncio.run(asynchronously())
     store.close()
+    police.inspect(client, scope)
     return answers, state(client, scope)
 
 

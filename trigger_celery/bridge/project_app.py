@@ -136,7 +136,7 @@ def load_app(name: str) -> Celery:
     else:
         found = _app_in(module)
     if not isinstance(found, Celery):
-        what = f"{attribute!r} in {target}" if attribute else f"a Celery app in {target}"
+        what = f"{attribute!r} in {target}" if attribute else f"Celery app in {target}"
         raise ConfigurationError(
             f"there is no {what}. Name it as module:attribute, for example {target}:app, "
             "and check that it is a Celery(...)."

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
-from pydantic.errors import PydanticSchemaGenerationError
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
 from trigger_celery.errors import DefinitionError, PayloadValidationError
 
@@ -32,9 +32,10 @@ class Schema:
             raise PayloadValidationError(
                 f"the payload of task {task_id!r} does not match {self.name}:\n{details}"
             ) from problem
-        except (ValueError, TypeError, AssertionError) as problem:
+        except Exception as problem:  # whatever a function raises is its way to refuse
+            said = problem if isinstance(problem, ValueError | TypeError) else repr(problem)
             raise PayloadValidationError(
-                f"the payload of task {task_id!r} does not match {self.name}: {problem}"
+                f"the payload of task {task_id!r} does not match {self.name}: {said}"
             ) from problem
 
 
@@ -47,8 +48,9 @@ def _parser(given: Any, where: str) -> Callable[[Any], Any]:
         if isinstance(given, type) or hasattr(given, "__origin__"):
             return TypeAdapter(given).validate_python
     except PydanticSchemaGenerationError:
-        if not callable(given):
-            raise
+        pass  # a class that pydantic does not know may still be called
+    except PydanticUserError as problem:
+        raise DefinitionError(f"{where}: schema={given!r}: {problem.message}") from problem
     if callable(given):
         check: Callable[[Any], Any] = given
         return check

@@ -8,7 +8,7 @@ import click
 
 import trigger_celery
 from trigger_celery.bridge.worker_command import POOLS
-from trigger_celery.cli.failure import UNREACHABLE, Failure
+from trigger_celery.cli.failure import Unreachable
 from trigger_celery.cli.options import ProjectCommand, json_option, project_of
 from trigger_celery.dev.session import DevOptions, DevSession, UnreachableError
 
@@ -61,7 +61,7 @@ def dev(
     try:
         ctx.exit(DevSession(options).run())
     except UnreachableError as problem:
-        raise Failure(str(problem), UNREACHABLE) from problem
+        raise Unreachable(str(problem)) from problem
 
 
 def _watched(folder: Path, app: str | None) -> list[Path]:

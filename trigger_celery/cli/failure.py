@@ -16,36 +16,43 @@ from trigger_celery.errors import (
     TriggerError,
 )
 
-FAILURE = 1
-USAGE = 2
 UNREACHABLE = 69
 
 
 class Failure(click.ClickException):
-    """Ends the command with a paragraph on stderr and an exit code."""
+    """Ends the command with a paragraph on stderr. Exit code 1: something did not go well."""
 
-    def __init__(self, message: str, exit_code: int = FAILURE) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
+    exit_code = 1
 
     def show(self, file: Any = None) -> None:
         """Print `error: …` on stderr."""
         click.echo(f"{click.style('error:', fg='red', bold=True)} {self.message}", file, err=True)
 
 
+class Misuse(Failure):
+    """Exit code 2: the command, its input or the configuration is wrong."""
+
+    exit_code = 2
+
+
+class Unreachable(Failure):
+    """Exit code 69: the store cannot be reached."""
+
+    exit_code = UNREACHABLE
+
+
 def failure_of(problem: TriggerError) -> Failure:
-    """Return what to say of an error of the library, and the exit code."""
+    """Return what to say of an error of the library."""
     if isinstance(problem, StoreUnavailableError):
-        return Failure(
+        return Unreachable(
             f"{problem}\n  likely   the server is not running, or redis_url leads elsewhere\n"
-            "  fix      start it, or pass --redis-url; trigger-celery dev brings a server along",
-            UNREACHABLE,
+            "  fix      start it, or pass --redis-url; trigger-celery dev brings a server along"
         )
     if isinstance(problem, (UserCodeError, ServerUnfitError, StoreAuthenticationError)):
-        return Failure(str(problem), FAILURE)
+        return Failure(str(problem))
     if isinstance(problem, (ConfigurationError, InputError)):
-        return Failure(str(problem), USAGE)
-    return Failure(str(problem), FAILURE)
+        return Misuse(str(problem))
+    return Failure(str(problem))
 
 
 class CommandGroup(click.Group):

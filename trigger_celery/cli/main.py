@@ -6,6 +6,7 @@ import click
 
 import trigger_celery
 from trigger_celery.cli.dev import dev
+from trigger_celery.cli.doctor import doctor
 from trigger_celery.cli.options import ProjectGroup, project_options, shared_options
 from trigger_celery.cli.queues import queues
 from trigger_celery.cli.runs import runs
@@ -29,7 +30,7 @@ def cli() -> None:
     """
 
 
-for command in (dev, worker, trigger, runs, queues, version):
+for command in (dev, worker, trigger, runs, queues, doctor, version):
     cli.add_command(command)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +17,7 @@ from trigger_celery.dev import state
 from trigger_celery.errors import ConfigurationError
 from trigger_celery.sdk.alias import install_as_trigger
 from trigger_celery.sdk.config import Config
-from trigger_celery.settings import environment_variable, put_environment
+from trigger_celery.settings import Settings, environment_variable, put_environment
 from trigger_celery.store.op import Flow
 
 T = TypeVar("T")
@@ -40,6 +40,8 @@ class Project:
     joins_dev: bool = True
     how: str = ""
     found_app: str = ""
+    settings: Settings | None = None
+    _address_from: str = ""
     _trigger: TriggerCelery | None = None
 
     def enter(self) -> Path:
@@ -56,7 +58,8 @@ class Project:
         """The binding, for commands that only read and trigger: needs no app, only an address."""
         if self._trigger is None:
             self._trigger = self._bind(self.load(needs_tasks=False))
-            if self._trigger.settings.sources["store_retry"] == "default":
+            self.settings = self._with_sources(self._trigger.settings)
+            if self.settings.sources["store_retry"] == "default":
                 self._trigger.configure(store_retry=PATIENCE)
         return self._trigger
 
@@ -75,6 +78,7 @@ class Project:
         if self.given_app is not None:
             return self.given_app
         folder = self.enter()
+        project_app.add_to_path(folder)
         prepare_imports()
         config = load_config(folder)
         try:
@@ -105,12 +109,20 @@ class Project:
         trigger = project_app.bind(app)
         if self.redis_url:
             trigger.configure(redis_url=self.redis_url)
+            self._address_from = "--redis-url"
         elif self.joins_dev and project_app.addresses(trigger).redis_url is None:
             running = state.read(Path.cwd())
             if running is not None:
                 trigger.configure(redis_url=running.redis_url)
+                self._address_from = "trigger-celery dev"
                 self.note(f"using the server of trigger-celery dev in {state.FOLDER}/")
         return trigger
+
+    def _with_sources(self, settings: Settings) -> Settings:
+        """Return the settings, saying where the command line took the address from."""
+        if not self._address_from:
+            return settings
+        return replace(settings, sources={**settings.sources, "redis_url": self._address_from})
 
     def note(self, text: str) -> None:
         """Say something on stderr, unless told to be quiet."""
@@ -130,7 +142,6 @@ def load_config(folder: Path) -> Config | None:
     """Import `trigger_config.py`, when there is one, and return its `config`."""
     if not discovery.has_config(folder):
         return None
-    project_app.add_to_path(folder)
     config = getattr(project_app.import_module(discovery.CONFIG_MODULE), "config", None)
     if not isinstance(config, Config):
         raise ConfigurationError(

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from trigger_celery.cli import output
-from trigger_celery.cli.failure import FAILURE, Failure
+from trigger_celery.cli.failure import Failure
 from trigger_celery.cli.options import ProjectGroup, json_option, project_of
 from trigger_celery.errors import StateError
 from trigger_celery.model.run import Run
@@ -29,7 +29,7 @@ def runs() -> None:
 @click.option("--cursor", help="Go on behind the page before; it names its cursor.")
 @json_option
 @click.pass_context
-def list_(ctx: click.Context, as_json: bool, **filters: Any) -> None:
+def list_(ctx: click.Context, /, as_json: bool, **filters: Any) -> None:
     """List runs, newest first."""
     project = project_of(ctx)
     _ = project.trigger
@@ -129,4 +129,4 @@ def cancel(ctx: click.Context, run_ids: tuple[str, ...], as_json: bool) -> None:
         for run in done:
             click.echo(f"{run.id}  {run.status.value}")
     if problems:
-        raise Failure("\n  ".join(problems), FAILURE)
+        raise Failure("\n  ".join(problems))

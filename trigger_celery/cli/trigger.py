@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 from trigger_celery.cli import output
-from trigger_celery.cli.failure import FAILURE, Failure
+from trigger_celery.cli.failure import Failure, Misuse
 from trigger_celery.cli.options import ProjectCommand, json_option, project_of
 from trigger_celery.cli.project import Project
 from trigger_celery.engine.querying import list_workers
-from trigger_celery.errors import PollTimeoutError, closest
+from trigger_celery.errors import DefinitionError, PollTimeoutError, closest
 from trigger_celery.model.duration import parse_duration
 from trigger_celery.model.run import Run
+from trigger_celery.model.task_options import check_task_id
 from trigger_celery.sdk import runs, tasks
 
 
@@ -36,6 +38,7 @@ from trigger_celery.sdk import runs, tasks
 @click.pass_context
 def trigger(
     ctx: click.Context,
+    /,
     task: str,
     payload: str | None,
     file: Path | None,
@@ -52,6 +55,10 @@ def trigger(
     seconds = None if timeout is None else parse_duration(_number(timeout), name="timeout") / 1000
     project = project_of(ctx)
     _ = project.trigger
+    try:
+        check_task_id(task)
+    except DefinitionError as problem:
+        raise Misuse(str(problem)) from problem
     handle = tasks.trigger(task, value, **options).sync()
     if not project.quiet:
         _say_if_unknown(project, task)
@@ -79,7 +86,7 @@ def _payload(text: str | None, file: Path | None) -> Any:
         except (OSError, UnicodeDecodeError) as problem:
             raise click.UsageError(f"--file cannot be read: {problem}") from problem
     if text == "-" or file is not None:
-        return _parse(click.get_text_stream("stdin").read(), "stdin")
+        return _parse(sys.stdin.read(), "stdin")
     return None if text is None else _parse(text, "the payload")
 
 
@@ -98,13 +105,12 @@ def _say_if_unknown(project: Project, task: str) -> None:
         worker for worker in project.run(list_workers(project.trigger.scope)) if worker.alive
     ]
     known = {name for worker in workers for name in worker.tasks}
-    if task in known:
-        return
-    if workers:
-        reason = f"no live worker has the task {task!r}.{closest(task, known)}"
-    else:
-        reason = "no worker is running"
-    project.note(f"{reason} The run waits until one comes.".replace("running The", "running. The"))
+    if not workers:
+        project.note("no worker is running: the run waits for one")
+    elif task not in known:
+        project.note(
+            f"no live worker has the task {task!r}: the run waits for one.{closest(task, known)}"
+        )
 
 
 def _wait(project: Project, run_id: str, seconds: float | None, as_json: bool) -> None:
@@ -112,13 +118,13 @@ def _wait(project: Project, run_id: str, seconds: float | None, as_json: bool) -
     try:
         run = runs.poll(run_id, timeout=seconds).sync()
     except PollTimeoutError as problem:
-        raise Failure(str(problem), FAILURE) from problem
+        raise Failure(str(problem)) from problem
     if as_json:
         output.print_json(run.to_dict())
     elif run.is_success and run.output is not None:
         click.echo(output.value_text(run.output))
     if not run.is_success:
-        raise Failure(_outcome(run), FAILURE)
+        raise Failure(_outcome(run))
 
 
 def _outcome(run: Run) -> str:

@@ -8,7 +8,7 @@ import click
 
 from trigger_celery.bridge import project_app
 from trigger_celery.bridge.worker_command import POOLS, choose_pool, run_worker
-from trigger_celery.cli.failure import USAGE, Failure
+from trigger_celery.cli.failure import Misuse
 from trigger_celery.cli.options import ProjectCommand, project_of
 from trigger_celery.cli.project import Project
 from trigger_celery.dev.handshake import Worker as DevWorker
@@ -22,25 +22,29 @@ from trigger_celery.settings import environment_variable
 )
 @click.option("-P", "--pool", type=click.Choice(POOLS), help="asyncio unless configured otherwise.")
 @click.option("-c", "--concurrency", help="Runs at once; 100 on the asyncio pool.")
+@click.option("-Q", "--queues", help="Celery queues to serve, parted by commas.")
+@click.option("-l", "--loglevel", help="debug, info, warning (the default), error or critical.")
+@click.option("-E", "--task-events", is_flag=True, help="Send events, for Flower.")
+@click.option("-n", "--hostname", help="The worker's name, such as w1@%h.")
 @click.option("--dev-channel", hidden=True)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[CELERY OPTIONS]...")
 @click.pass_context
 def worker(
     ctx: click.Context,
+    /,
     pool: str | None,
-    concurrency: str | None,
     dev_channel: str | None,
     arguments: tuple[str, ...],
+    **given: str | bool | None,
 ) -> None:
     """Start a worker: `celery worker` with the asyncio pool, and all of its options.
 
     For example: trigger-celery worker -A shop -c 200 -Q default,reports -l info -E
     """
     if {"-D", "--detach"} & set(arguments):
-        raise Failure(
+        raise Misuse(
             "a worker started here stays in the foreground. Let systemd or a container keep it, or "
-            "use `celery multi` with worker_pool = 'trigger_celery.worker.pool:TaskPool'.",
-            USAGE,
+            "use `celery multi` with worker_pool = 'trigger_celery.worker.pool:TaskPool'."
         )
     project = project_of(ctx)
     if dev_channel is not None:
@@ -49,15 +53,24 @@ def worker(
     trigger = project.bound_for_work()
     found = project_app.addresses(trigger)
     if found.broker_url is None and found.redis_url is not None:
-        trigger.app.conf.broker_url = project_app.broker_of(found.redis_url)
+        trigger.app.conf.update(broker_url=project_app.broker_of(found.redis_url))
     choose_pool(trigger.app, pool)
-    more = [] if concurrency is None else ["--concurrency", concurrency]
     run_worker(
         trigger.app,
-        [*more, *arguments],
+        [*_celery_options(given), *arguments],
         quiet=project.quiet,
         no_color=bool(environment_variable("NO_COLOR")) or not sys.stdout.isatty(),
     )
+
+
+def _celery_options(given: dict[str, str | bool | None]) -> list[str]:
+    """Return the options that were given as Celery's command takes them."""
+    found = []
+    for name, value in given.items():
+        if value is not None and value is not False:
+            found.append(f"--{name.replace('_', '-')}")
+            found += [value] if isinstance(value, str) else []
+    return found
 
 
 def _described(project: Project) -> dict[str, str]:

@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,6 +21,9 @@ from trigger_celery.bridge.binding import TriggerCelery
 from trigger_celery.bridge.registry import REGISTRY
 from trigger_celery.bridge.worker_command import choose_pool, leave_output_alone, when_ready
 from trigger_celery.errors import TriggerError
+
+ORPHAN_GRACE = 3.0
+"""Seconds a worker without `dev`, and so often without a store, gets to end its runs."""
 
 
 class Worker:
@@ -76,6 +80,8 @@ class Worker:
         while self._input.readline():
             pass
         os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(ORPHAN_GRACE)
+        os._exit(1)
 
 
 def _summary(trigger: TriggerCelery, pool: str) -> dict[str, Any]:

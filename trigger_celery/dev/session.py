@@ -6,6 +6,7 @@ import os
 import queue
 import signal
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ from trigger_celery.store.connection import mask
 from trigger_celery.store.store import Store
 
 GRACE = 10.0
+LOOKS_UP = 1.5
+"""Seconds after which a worker has seen that it was told to stop: Celery's loop turns each second."""
 _UNUSABLE = frozenset({"NoAppError", "ConfigurationError", "SettingsError"})
 
 
@@ -73,6 +76,8 @@ class DevSession:
         self._loaded: dict[str, Any] = {}
         self._started: dict[str, Any] = {}
         self._reason = ""
+        self._greeted = False
+        self._took = 0.0
         self._watches = options.reload and can_watch()
 
     def run(self) -> int:
@@ -116,6 +121,8 @@ class DevSession:
             self._spawn()
         elif kind == "exit":
             return self._on_exit(worker, value)
+        elif kind == "settled":
+            self._on_settled(worker)
         elif worker is self._candidate and value["kind"] == "error":
             return self._on_error(value)
         elif worker is self._candidate and value["kind"] == "loaded":
@@ -153,17 +160,29 @@ class DevSession:
             self._feed = Feed(self._backend.redis_url, message["scope"], self._screen)
 
     def _on_ready(self, worker: WorkerProcess) -> None:
-        if self._feed is None:
-            return
-        if self._reason:
-            older = self._feed.older_runs(worker.number)
-            remark = f"{_count(older, 'run')} under way with the code before" if older else ""
-            self._screen.note(f"{self._reason}   worker restarted in {worker.age:.1f} s", remark)
-            self._reason = ""
-        else:
+        if self._greeted:
+            self._took = worker.age
+            threading.Thread(target=self._settle, args=(worker,), daemon=True).start()
+        elif self._feed is not None:
+            self._greeted = True
             self._banner()
             self._screen.ready(worker.age)
-        self._feed.open()
+            self._feed.open()
+
+    def _settle(self, worker: WorkerProcess) -> None:
+        """A worker that was told to stop may still take a run until it looks up."""
+        older = [one for one in self._workers if one is not worker and one.is_alive]
+        deadline = time.monotonic() + LOOKS_UP
+        for one in older:
+            one.wait(max(0.0, deadline - time.monotonic()))
+        self._inbox.put(("settled", worker, None))
+
+    def _on_settled(self, worker: WorkerProcess) -> None:
+        if self._feed is None or worker is not self._current:
+            return
+        older = self._feed.older_runs(worker.number)
+        remark = f"{_count(older, 'run')} under way with the code before" if older else ""
+        self._screen.note(f"{self._reason}   worker restarted in {self._took:.1f} s", remark)
 
     def _on_exit(self, worker: WorkerProcess, code: int) -> int | None:
         if worker is self._candidate:
@@ -210,7 +229,7 @@ class DevSession:
             f"{_count(len(started['tasks']), 'task')}, {_count(len(started['queues']), 'queue')}"
         )
         reload = "reloads on save" if self._watches else _why_no_reload(self._options.reload)
-        concurrency = f" ×{started['concurrency']}" if started["concurrency"] else ""
+        concurrency = f" x{started['concurrency']}" if started["concurrency"] else ""
         facts = [
             ("app", loaded["app"], f"found {loaded['how']}"),
             ("store", backend.value, backend.remark),

@@ -32,7 +32,7 @@ def install_as_trigger() -> None:
     present = sys.modules.get("trigger")
     if isinstance(present, _TriggerModule):
         return
-    if present is not None or importlib.util.find_spec("trigger") is not None:
+    if present is not None or _is_taken():
         raise ConfigurationError(
             "another package or module named `trigger` can be imported here; import from "
             "trigger_celery instead (the names are the same)"
@@ -41,3 +41,9 @@ def install_as_trigger() -> None:
     module.__all__ = list(sys.modules[PACKAGE].__all__)  # type: ignore[attr-defined]
     module.__path__ = []
     sys.modules["trigger"] = module
+
+
+def _is_taken() -> bool:
+    """A folder `trigger` without an `__init__.py` holds the project's tasks and is no package."""
+    found = importlib.util.find_spec("trigger")
+    return found is not None and found.origin is not None

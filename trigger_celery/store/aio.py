@@ -18,8 +18,22 @@ from redis import exceptions as redis_errors
 from trigger_celery.errors import StoreUnavailableError
 from trigger_celery.store import wire
 from trigger_celery.store.op import Await, Call, Flow, Listen, Sleep, Step
+from trigger_celery.store.resp import CHUNK, INCOMPLETE, ReplyBuffer
 
 T = TypeVar("T")
+
+
+async def _next_reply(connection: Any, replies: ReplyBuffer, seconds: float | None) -> Any:
+    """Return the next reply, an error reply as an exception."""
+    reply = replies.next()
+    while reply is INCOMPLETE:
+        async with asyncio.timeout(seconds):
+            chunk = await connection._reader.read(CHUNK)
+        if not chunk:
+            raise ConnectionError("connection closed by the server")
+        replies.feed(chunk)
+        reply = replies.next()
+    return reply
 
 
 class Channel:
@@ -29,6 +43,7 @@ class Channel:
         self._make = make
         self._loop = asyncio.get_running_loop()
         self._connection: Any = None
+        self._replies = ReplyBuffer()
         self._outgoing: list[bytes] = []
         self._unsent: list[asyncio.Future[Any]] = []
         self._awaiting: deque[asyncio.Future[Any]] = deque()
@@ -41,6 +56,7 @@ class Channel:
         self._unsent.append(future)
         if self._pump is None:
             self._pump = self._loop.create_task(self._exchange())
+            self._flush()  # on an idle link at once, without waiting for the task
         elif len(self._outgoing) == 1:
             self._loop.call_soon(self._flush)
         return future
@@ -60,6 +76,7 @@ class Channel:
             if self._connection is None:
                 self._connection = self._make()
             if not self._connection.is_connected:
+                self._replies = ReplyBuffer()
                 await self._connection.connect()
             self._flush()
             while self._awaiting:
@@ -77,14 +94,11 @@ class Channel:
                 raise
 
     async def _read(self) -> Any:
-        try:
-            return await self._connection.read_response(
-                disable_decoding=True, disconnect_on_error=False
-            )
-        except Exception as error:
-            if wire.is_lost(error):
-                raise
-            return error
+        seconds = self._connection.socket_timeout
+        reply = await _next_reply(self._connection, self._replies, seconds)
+        if isinstance(reply, Exception) and wire.is_lost(reply):
+            raise reply
+        return reply
 
     async def _fail(self, error: BaseException) -> None:
         waiting = [*self._awaiting, *self._unsent]
@@ -208,9 +222,9 @@ class AsyncBlockingReader:
         try:
             call = Call(None, "", ("BLPOP", key, max(seconds, 0.001)))
             await self._connection.send_packed_command(wire.pack(call), check_health=False)
-            reply = await self._connection.read_response(
-                disable_decoding=True, timeout=seconds + 5.0
-            )
+            reply = await _next_reply(self._connection, ReplyBuffer(), seconds + 5.0)
+            if isinstance(reply, Exception):
+                raise reply
         except BaseException as error:
             await self._connection.disconnect(nowait=True)
             if isinstance(error, Exception):

@@ -7,6 +7,7 @@ ours, because only we know that a repeated call carries the same `op_id`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +27,7 @@ _sync: Any = redis
 _aio: Any = redis.asyncio
 
 _ALIASES = {"valkey": "redis", "valkeys": "rediss", "redis+socket": "unix"}
+_PASSWORD_OPTION = re.compile(r"(?i)([?&]\w*password=)[^&#]*")
 SCHEMES = ("redis", "rediss", "unix", "valkey", "valkeys", "redis+socket", "sentinel")
 
 
@@ -49,7 +51,7 @@ def parse_address(url: str) -> Address:
 
     Raises ConfigurationError for anything else, with the password masked.
     """
-    scheme = urlsplit(url).scheme.lower() if "://" in url else ""
+    scheme = url.partition("://")[0].lower() if "://" in url else ""
     if scheme not in SCHEMES:
         raise ConfigurationError(
             f"redis_url {mask(url)!r} has no known scheme.{closest(scheme, SCHEMES)} "
@@ -70,7 +72,10 @@ def parse_address(url: str) -> Address:
 
 
 def _parse_sentinel(url: str) -> Address:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = urlsplit("sentinel:")
     credentials, _, hosts = parts.netloc.rpartition("@")
     user, _, password = credentials.partition(":")
     query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
@@ -101,6 +106,7 @@ def _parse_sentinel(url: str) -> Address:
 
 def mask(url: str) -> str:
     """Return the URL with its password replaced by `***`."""
+    url = _PASSWORD_OPTION.sub(r"\1***", url)
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -117,7 +123,7 @@ def _common(address: Address, timeout: float | None) -> dict[str, Any]:
         **address.options,
         "socket_timeout": timeout,
         "socket_connect_timeout": 5.0,
-        "protocol": int(address.options.get("protocol", 2)),
+        "protocol": 2,  # what resp.py reads
         "health_check_interval": 0,
         "client_name": "trigger-celery",
         "driver_info": None,

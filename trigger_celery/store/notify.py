@@ -48,6 +48,8 @@ class SyncNotifier:
         self._pid = 0
         self._channel = ""
         self._ready = threading.Event()
+        self._closed = threading.Event()
+        self._connection: Any = None
 
     def listen(self, name: str) -> Topic:
         """Return the topic, subscribed: what is announced from now on sets its event."""
@@ -56,9 +58,9 @@ class SyncNotifier:
                 self._pid = os.getpid()
                 self._topics = weakref.WeakValueDictionary()
                 self._channel = f"{self._scope}:news:{op_id()}"
-                self._ready = threading.Event()
+                self._ready, self._closed = threading.Event(), threading.Event()
                 threading.Thread(
-                    target=self._read, args=(self._pid,), name="trigger-news", daemon=True
+                    target=self._read, args=(self._closed,), name="trigger-news", daemon=True
                 ).start()
             topic = self._topics.get(name)
             if topic is None:
@@ -71,23 +73,32 @@ class SyncNotifier:
         topic.event.wait(seconds)
         topic.event.clear()
 
-    def _read(self, pid: int) -> None:
-        while self._pid == pid:
-            connection = self._make()
+    def close(self) -> None:
+        """End the listening thread; the next wait starts another."""
+        with self._lock:
+            self._closed.set()
+            if self._pid == os.getpid() and self._connection is not None:
+                self._connection.disconnect()
+            self._pid = 0
+
+    def _read(self, closed: threading.Event) -> None:
+        while not closed.is_set():
+            self._connection = connection = self._make()
             try:
                 connection.send_packed_command(
                     [_packed("SUBSCRIBE", self._channel)], check_health=False
                 )
-                while True:
+                while not closed.is_set():
                     message = connection.read_response(disable_decoding=True, timeout=None)
                     self._ready.set()
                     self._announce(message)
             except Exception:
                 # Whatever was announced meanwhile is lost: let every waiter look for itself.
-                connection.disconnect()
                 for topic in list(self._topics.values()):
                     topic.event.set()
-                threading.Event().wait(_PAUSE)
+                closed.wait(_PAUSE)
+            finally:
+                connection.disconnect()
 
     def _announce(self, message: Any) -> None:
         if isinstance(message, list) and message[0] == b"message":

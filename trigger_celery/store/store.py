@@ -37,6 +37,7 @@ class Store:
         self._loops: weakref.WeakKeyDictionary[
             asyncio.AbstractEventLoop, tuple[AsyncRunner, list[AsyncNotifier]]
         ] = weakref.WeakKeyDictionary()
+        self._inherited: list[Any] = []
         self._pid = os.getpid()
 
     def run_sync(self, flow: Flow[T]) -> T:
@@ -65,6 +66,9 @@ class Store:
 
     def _for_loop(self) -> tuple[AsyncRunner, list[AsyncNotifier]]:
         if self._pid != os.getpid():
+            # Closing an inherited connection would take it out of the selector that the parent's
+            # loop and its copy here share: the parent would not hear on it any more.
+            self._inherited.append(self._loops)
             self._loops = weakref.WeakKeyDictionary()
             self._pid = os.getpid()
         loop = asyncio.get_running_loop()
@@ -102,6 +106,7 @@ class Store:
     def close(self) -> None:
         """Close the sync connections of this process. The store stays usable."""
         self._sync.close()
+        self._notifier.close()
 
     async def aclose(self) -> None:
         """Close the asyncio connections of the running loop. The store stays usable."""

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from trigger_celery.errors import StoreUnavailableError
 from trigger_celery.store import wire
 from trigger_celery.store.op import Await, Call, Flow, Listen, Sleep, Step
+from trigger_celery.store.resp import CHUNK, INCOMPLETE, ReplyBuffer
 
 T = TypeVar("T")
 
@@ -92,7 +93,7 @@ class SyncRunner:
         connection = self._take()
         try:
             connection.send_packed_command([wire.pack(call) for call in calls], check_health=False)
-            replies = [self._read(connection) for _ in calls]
+            replies = self._read(connection, len(calls))
         except BaseException:
             # Half a conversation: the next reply on this link could be somebody else's.
             connection.disconnect()
@@ -107,18 +108,27 @@ class SyncRunner:
         return replies
 
     @staticmethod
-    def _read(connection: Any) -> Any:
-        try:
-            return connection.read_response(disable_decoding=True)
-        except Exception as error:
-            if wire.is_lost(error):
-                raise
-            return error  # an error reply; the replies behind it are still to be read
+    def _read(connection: Any, count: int) -> list[Any]:
+        """Read *count* replies; error replies as exceptions, since those behind are to be read."""
+        buffer = ReplyBuffer()
+        replies: list[Any] = []
+        while len(replies) < count:
+            reply = buffer.next()
+            if reply is INCOMPLETE:
+                chunk = connection._sock.recv(CHUNK)
+                if not chunk:
+                    raise ConnectionError("connection closed by the server")
+                buffer.feed(chunk)
+                continue
+            if isinstance(reply, Exception) and wire.is_lost(reply):
+                raise reply
+            replies.append(reply)
+        return replies
 
     def _by_text(self, connection: Any, call: Call) -> Any:
         try:
             connection.send_packed_command([wire.pack(call, by_text=True)], check_health=False)
-            return self._read(connection)
+            return self._read(connection, 1)[0]
         except BaseException:
             connection.disconnect()
             raise

@@ -22,7 +22,10 @@ _UNAVAILABLE = (
     "TRYAGAIN", "UNBLOCKED",
 )  # fmt: skip
 _TRANSIENT = ("LOADING", "MASTERDOWN", "CLUSTERDOWN", "BUSY", "TRYAGAIN", "READONLY")
-_AUTHENTICATION = ("NOAUTH", "WRONGPASS", "NOPERM")
+_AUTHENTICATION = (
+    "NOAUTH", "WRONGPASS", "NOPERM", "ACL failure", "can't run this command",
+    "invalid username-password",
+)  # fmt: skip
 
 
 def pack_arg(arg: Arg) -> bytes:
@@ -91,14 +94,13 @@ def _code(error: BaseException) -> str:
 def translate(error: BaseException, where: str) -> Exception:
     """Return the library's exception for what redis-py raised; *where* names the server."""
     code = _code(error)
-    text = str(error)
-    for word in _AUTHENTICATION:
-        if code == word or word in text[:120] or "invalid username-password" in text.lower():
-            return StoreAuthenticationError(
-                f"the server at {where} refused us: {text}. Check user and password in redis_url, "
-                "and that the user may run EVALSHA and every command the scripts use "
-                "(trigger-celery doctor names them)."
-            )
+    text = str(error).rstrip(".")
+    if code in _AUTHENTICATION or any(word in text[:300] for word in _AUTHENTICATION):
+        return StoreAuthenticationError(
+            f"the server at {where} refused us: {text}. Check user and password in redis_url, "
+            "and that the user may run EVALSHA and every command the scripts use "
+            "(trigger-celery doctor names them)."
+        )
     if code in _UNAVAILABLE or isinstance(error, LOST):
         return StoreUnavailableError(f"the server at {where} cannot serve now: {text or error!r}")
     if "unknown command" in text.lower():

@@ -62,14 +62,17 @@ class RunWorker(bootsteps.StartStopStep):
             self._consumer.drain(self._trigger.settings.shutdown_grace)
 
     def terminate(self, worker: Any) -> None:
-        """Take no more runs and stop those under way."""
+        """Take no more runs, stop those under way and give them back."""
         if self._consumer is not None:
             self._consumer.drain(0.0)
+            self._on_shutdown()  # Celery sends no worker_shutdown when it terminates
 
     def _on_shutdown(self, **_: Any) -> None:
         """The pool has stopped: give back what is left and leave."""
+        signals.worker_shutdown.disconnect(self._on_shutdown)
         if self._services is not None:
             self._services.stop()
-        if self._session is not None:
+        if self._session is not None and self._consumer is not None:
+            self._consumer.finish()
             self._session.stop()
             self._session = None

@@ -8,6 +8,8 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Any
 
+from billiard import common as billiard_common
+from billiard.einfo import ExceptionInfo
 from celery import _state
 from celery.app.trace import build_tracer
 from celery.concurrency.base import BasePool, apply_target
@@ -19,14 +21,21 @@ from celery.worker.request import Request
 
 __all__ = [
     "BasePool",
+    "ExceptionInfo",
     "Ignore",
     "Request",
     "Retry",
     "active_requests",
     "apply_target",
+    "being_terminated",
+    "cause",
     "consumed_queues",
     "current_job",
+    "dropped",
     "follow_job",
+    "scale",
+    "shutting_down_cold",
+    "task_ready",
     "task_reserved",
     "trace",
 ]
@@ -36,6 +45,7 @@ current_job: ContextVar[object | None] = ContextVar("trigger_job", default=None)
 
 active_requests = state.active_requests
 task_reserved = state.task_reserved
+task_ready = state.task_ready
 
 
 def _ident() -> Any:
@@ -64,6 +74,39 @@ def trace(
     value, info, runtime, shown = tracer(run_id, args, {}, request)
     outcome: tuple[int, Any, float] = (1, value, runtime) if info else (0, shown, runtime)
     return outcome
+
+
+def being_terminated() -> bool:
+    """Tell whether this pool process got its signal to end: a SystemExit is not the task's."""
+    flag: list[bool] = vars(billiard_common)["_should_have_exited"]
+    return flag[0]
+
+
+def shutting_down_cold() -> bool:
+    """Tell whether the worker was told not to wait for what is under way."""
+    return state.should_terminate not in (None, False)
+
+
+def dropped(result: Any) -> bool:
+    """Tell whether the pool forgot a job: it does so when the broker's connection is lost."""
+    cache = getattr(result, "_cache", None)
+    return cache is not None and result._job not in cache
+
+
+def cause(failure: Any) -> BaseException:
+    """Return the exception in what a pool or a tracer calls a failure."""
+    exception = getattr(failure, "exception", failure)
+    exception = getattr(exception, "exc", exception)
+    if isinstance(exception, BaseException):
+        return exception
+    return RuntimeError(str(exception))
+
+
+def scale(worker: Any) -> None:
+    """Let the autoscaler look, as it does by itself for broker messages only; on the hub."""
+    autoscaler = getattr(worker, "autoscaler", None)
+    if autoscaler is not None:
+        autoscaler.maybe_scale()
 
 
 def consumed_queues(worker: Any) -> list[str]:

@@ -17,9 +17,16 @@ from trigger_celery.bridge.binding import TriggerCelery
 from trigger_celery.bridge.registry import REGISTRY
 from trigger_celery.engine import attempts
 from trigger_celery.engine.attempts import Ending, Grant
+from trigger_celery.errors import StoreError
 from trigger_celery.model.ids import op_id
 from trigger_celery.worker.background_loop import BACKGROUND
-from trigger_celery.worker.celery_internals import current_job, follow_job, trace
+from trigger_celery.worker.celery_internals import (
+    ExceptionInfo,
+    being_terminated,
+    current_job,
+    follow_job,
+    trace,
+)
 from trigger_celery.worker.executor import RunExecution, invoke_async, invoke_sync
 from trigger_celery.worker.job import stays
 from trigger_celery.worker.recording import finish_until_recorded
@@ -29,29 +36,56 @@ logger = logging.getLogger("trigger_celery.worker")
 Outcome = tuple[int, Any, float, int | None]
 """Celery's (failed, value, seconds), and in how many ms the parent shall start the next attempt."""
 
+REFUSED = "not ours to start"
+UNREACHED = "could not be started"
+
 
 def packed(grant: Grant) -> tuple[Any, ...]:
     """Return the grant as a tuple, for the pipe to a pool process."""
     return astuple(grant)
 
 
-def run_in_pool(grant_fields: tuple[Any, ...], request: dict[str, Any]) -> Outcome:
-    """Execute one attempt. A run that is not ours to start any more is left alone."""
-    grant = Grant(*grant_fields)
-    trigger = context.current()
-    if not grant.executing:
+def run_in_pool(grant_fields: tuple[Any, ...], request: dict[str, Any]) -> Outcome | ExceptionInfo:
+    """Execute one attempt. A run that is not ours to start any more is left alone.
+
+    Raises no Exception: some pools would never tell the parent.
+    """
+    try:
+        grant = Grant(*grant_fields)
+        trigger = context.current()
+        if not grant.executing:
+            answer = _start(trigger, grant)
+            if answer is not None:
+                return 0, answer, 0.0, None
+        return _execute(trigger, grant, request)
+    except Exception:
+        logger.exception("an attempt ended outside of its task")
+        return ExceptionInfo()
+
+
+def _start(trigger: TriggerCelery, grant: Grant) -> str | None:
+    """Start the run, or return why not."""
+    try:
         attempt = trigger.store.run_blocking(
             attempts.start(trigger.scope, op_id(), grant.id, grant.epoch)
         )
-        if attempt is None:
-            logger.warning(
-                "run %s is not ours to start any more",
-                grant.id,
-                extra={"action": "start_refused", "run_id": grant.id},
-            )
-            return 0, "not started", 0.0, None
-        grant.attempt = attempt
-    return _execute(trigger, grant, request)
+    except StoreError as problem:
+        logger.warning(
+            "run %s could not be started: %s",
+            grant.id,
+            problem,
+            extra={"action": "start_failed", "run_id": grant.id},
+        )
+        return UNREACHED
+    if attempt is None:
+        logger.warning(
+            "run %s is not ours to start any more",
+            grant.id,
+            extra={"action": "start_refused", "run_id": grant.id},
+        )
+        return REFUSED
+    grant.attempt = attempt
+    return None
 
 
 def _execute(trigger: TriggerCelery, grant: Grant, request: dict[str, Any]) -> Outcome:
@@ -62,13 +96,17 @@ def _execute(trigger: TriggerCelery, grant: Grant, request: dict[str, Any]) -> O
     job = current_job.set(execution)
     running = context.current_execution.set(execution)
     request["retries"] = grant.attempt - 1
+    recorded = ""
     try:
         failed, value, seconds = trace(task, grant.id, request["args"], request)
+        execution.conclude(failed, value)
     except BaseException as problem:
-        # Soft limits and signals reach the tracer as they are; the run must end all the same.
-        if execution.ending is None:
+        # Soft limits reach the tracer as they are; the run must end all the same.
+        if execution.ending is None and not being_terminated():
             execution.fail(problem)
-        raise
+        if not isinstance(problem, Exception):
+            raise
+        failed, value, seconds = 1, ExceptionInfo(), 0.0
     finally:
         context.current_execution.reset(running)
         current_job.reset(job)
@@ -84,6 +122,12 @@ def _again_in(ending: Ending | None, recorded: str) -> int | None:
 
 
 def _invoke(execution: RunExecution) -> Any:
-    if execution.definition.is_async:
-        return BACKGROUND.run(invoke_async(execution))
-    return invoke_sync(execution)
+    try:
+        if execution.definition.is_async:
+            return BACKGROUND.run(invoke_async(execution))
+        return invoke_sync(execution)
+    except BaseException as problem:
+        # A soft time limit interrupts the thread that waits for the coroutine.
+        if execution.ending is None and not being_terminated():
+            raise execution.fail(problem) from problem
+        raise

@@ -33,6 +33,7 @@ from trigger_celery.model.packet import decode, encode
 from trigger_celery.model.retry import Retry, decide, effective
 from trigger_celery.model.run import RunError
 from trigger_celery.worker.celery_internals import Retry as CeleryRetry
+from trigger_celery.worker.celery_internals import being_terminated, cause
 
 logger = logging.getLogger("trigger_celery.worker")
 _OURS = str(Path(__file__).parent.parent)
@@ -111,6 +112,19 @@ class RunExecution:
         seconds: Any = delay / 1000
         return CeleryRetry(exc=shown, when=seconds)
 
+    def conclude(self, failed: int, value: Any) -> None:
+        """Note an outcome that did not come from the function: the task's class decided before."""
+        if self.ending is not None:
+            return
+        self._stage = "run"
+        if failed:
+            self.fail(cause(value))
+            return
+        try:
+            self.succeed(value)
+        except OutputError as problem:
+            self.fail(problem)
+
     def _end(self, kind: Any, detail: str | int, error: RunError) -> None:
         self.ending = Ending(self.grant.id, self.grant.epoch, kind, detail, dump_error(error))
 
@@ -130,6 +144,8 @@ def invoke_sync(execution: RunExecution) -> Any:
     except RunLeaseLostError:
         raise
     except BaseException as problem:
+        if being_terminated():
+            raise
         raise execution.fail(problem) from problem
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+import random
+import time
+from dataclasses import dataclass, field
 from typing import Any
 
 from trigger_celery.engine.attempts import Ending, Grant
-from trigger_celery.model.retry import REQUEUE_FROM_MS
+from trigger_celery.engine.codec import dump_error
+from trigger_celery.model.retry import REQUEUE_FROM_MS, Retry, decide
+from trigger_celery.model.run import RunError
 
 
 @dataclass(slots=True, eq=False)
@@ -18,11 +22,30 @@ class Job:
     number: int
     request: Any = None
     task: asyncio.Task[None] | None = None
+    result: Any = None
+    """What the pool answered when the attempt was handed to it."""
+    accepted: bool = False
+    waiting: bool = False
+    """Between two attempts, for the delay of the retry."""
+    since: float = field(default_factory=time.monotonic)
 
     def cancel(self) -> None:
         """Stop the attempt; only for jobs on an event loop, and from its thread."""
         if self.task is not None:
             self.task.cancel()
+
+
+def back(grant: Grant) -> Ending:
+    """Return the ending of an attempt that did not begin: the run goes back to its queue."""
+    return Ending(grant.id, grant.epoch, "back", "", "")
+
+
+def lost(grant: Grant, policy: Retry | None, attempt: int, message: str) -> Ending:
+    """Return the ending of an attempt whose process died or was stopped from outside."""
+    delay = decide(policy, attempt, retryable=True, rng=random.random)
+    error = RunError.internal("TASK_PROCESS_EXITED", message)
+    detail = "" if delay is None else delay
+    return Ending(grant.id, grant.epoch, "lost", detail, dump_error(error))
 
 
 def stays(ending: Ending) -> bool:

@@ -23,10 +23,18 @@ from trigger_celery.engine.attempts import Ending, Exchange, Grant
 from trigger_celery.errors import StoreError
 from trigger_celery.model.ids import op_id, token
 from trigger_celery.model.packet import decode
+from trigger_celery.model.retry import effective
 from trigger_celery.store.op import Call, Flow
-from trigger_celery.worker.celery_internals import current_job, follow_job, trace
+from trigger_celery.worker.celery_internals import (
+    current_job,
+    follow_job,
+    scale,
+    shutting_down_cold,
+    task_ready,
+    trace,
+)
 from trigger_celery.worker.executor import RunExecution, invoke_async, invoke_sync
-from trigger_celery.worker.job import Job, next_attempt, stays
+from trigger_celery.worker.job import Job, back, lost, next_attempt, stays
 from trigger_celery.worker.pool import TaskPool
 from trigger_celery.worker.recording import log_delay, log_refusal
 from trigger_celery.worker.request import EventSender, make_request
@@ -73,22 +81,23 @@ class LoopConsumer:
         self._session.load = lambda: (len(self._jobs), max(0, self._free()))
         self._session.on_lost = partial(self._soon, self._lose)
         self._pool.resized = partial(self._soon, self._look)
+        self._pool.before_stop = lambda: self.drain(0.0 if shutting_down_cold() else None)
 
         async def begin() -> None:
             self._main = asyncio.get_running_loop().create_task(self._pull_for_ever())
 
         asyncio.run_coroutine_threadsafe(begin(), self._pool.loop).result(10)
 
-    def _soon(self, function: Callable[[], None]) -> None:
+    def _soon(self, function: Callable[..., None], *args: str) -> None:
         """Call on the event loop's thread."""
-        self._pool.loop.call_soon_threadsafe(function)
+        self._pool.loop.call_soon_threadsafe(function, *args)
 
     def drain(self, grace: float | None) -> None:
         """Take no more runs, and wait until those under way have ended, at most *grace* seconds."""
-        self._soon(self._close)
         main = self._main
-        if main is None:
+        if main is None or not self._pool.loop.is_running():
             return
+        self._soon(self._close)
 
         async def wait() -> None:
             await asyncio.wait([main], timeout=grace)
@@ -99,16 +108,26 @@ class LoopConsumer:
 
         asyncio.run_coroutine_threadsafe(wait(), self._pool.loop).result()
 
+    def finish(self) -> None:
+        """Nothing is left to record after `drain`."""
+
     def _close(self) -> None:
         self._closing = True
+        for job in [job for job in self._jobs.values() if job.waiting]:
+            self._put_back(job)
         self._look()
+
+    def _put_back(self, job: Job) -> None:
+        """Give back a run whose next attempt has not begun: another worker goes on."""
+        del self._jobs[job.grant.id]
+        self._endings.append(back(job.grant))
 
     def _look(self) -> None:
         self._hungry = True
         self._wake.set()
 
-    def _lose(self) -> None:
-        self._lost = True
+    def _lose(self, session: str) -> None:
+        self._lost = self._lost or session == self._session.id
         self._wake.set()
 
     def _free(self) -> int:
@@ -147,7 +166,11 @@ class LoopConsumer:
         if want:
             self._hungry = False
         session = self._session.id
-        exchange = await self._call(session, want, endings)
+        try:
+            exchange = await self._call(session, want, endings)
+        except Exception:
+            self._endings[:0] = endings
+            raise
         if exchange is None:
             return
         for ending, answer in zip(endings, exchange.answers, strict=True):
@@ -161,20 +184,27 @@ class LoopConsumer:
             self._begin(grant)
 
     async def _call(self, session: str, want: int, endings: list[Ending]) -> Exchange | None:
-        """Make the call, again and again while the server is away, always as the same call."""
+        """Make the call, again and again while the server is away, always as the same call.
+
+        A worker that ends gives up after two leases: its runs have been taken over by then.
+        """
         call = attempts.dequeue(
             self._trigger.scope, op_id(), session, self._serves, want, endings, self._retention,
             start=True,
         )  # fmt: skip
         runner = self._trigger.store.runner()
+        deadline = 0.0
         while True:
             try:
                 exchange: Exchange = await runner.run(_flow(call))
                 return exchange
             except StoreError as problem:
                 log_delay(problem, len(endings))
-                if self._closing and not endings:
-                    return None
+                if self._closing:
+                    patience = 2 * self._trigger.settings.worker_lease if endings else 0.0
+                    deadline = deadline or time.monotonic() + patience
+                    if time.monotonic() >= deadline:
+                        return None
                 await asyncio.sleep(0.5)
 
     def _settle(self, ending: Ending, answer: str) -> None:
@@ -183,11 +213,14 @@ class LoopConsumer:
         job = self._jobs.get(ending.run_id)
         if job is None or job.grant.epoch != ending.epoch or not stays(ending):
             return
-        if answer != "ok" or self._closing:
-            # At a shutdown the session's end gives the run back: another worker goes on.
+        if answer != "ok":
             del self._jobs[ending.run_id]
             return
+        if self._closing:
+            self._put_back(job)
+            return
         next_attempt(job.grant)
+        job.waiting = True
         asyncio.get_running_loop().call_later(int(ending.detail) / 1000, self._launch, job)
 
     def _begin(self, grant: Grant) -> None:
@@ -200,6 +233,7 @@ class LoopConsumer:
 
     def _launch(self, job: Job) -> None:
         if self._jobs.get(job.grant.id) is job:
+            job.waiting = False
             self._pool.jobs[job.number] = job
             job.task = asyncio.get_running_loop().create_task(self._execute(job))
 
@@ -212,10 +246,10 @@ class LoopConsumer:
         context.current_execution.set(execution)
         try:
             result = await self._trace(job, execution)
+            if result is not None:
+                execution.conclude(*result[:2])
         except asyncio.CancelledError:
-            # Stopped by the worker: the session's end or its new owner decides about the run.
-            self._release(job, None)
-            return
+            self._release(job, self._stopped(job))
         except BaseException as problem:
             if execution.ending is None:
                 execution.fail(problem)
@@ -223,10 +257,27 @@ class LoopConsumer:
                 "run %s ended outside of its task", grant.id, extra={"run_id": grant.id}
             )
             self._release(job, execution.ending)
-            return
-        self._release(job, execution.ending)
+        else:
+            self._release(job, execution.ending)
+            if result is not None:
+                job.request.on_success(result)
+                return
         if job.request is not None:
-            job.request.on_success(result)
+            task_ready(job.request)
+
+    def _stopped(self, job: Job) -> Ending | None:
+        """Return how an attempt ended that was stopped from outside."""
+        if self._jobs.get(job.grant.id) is not job:
+            return None  # its new owner decides about the run
+        if self._closing or (job.request is not None and job.request.cancelled):
+            self._close()
+            return None  # the session's end gives the run back
+        policy = effective(
+            REGISTRY.tasks[job.grant.task].retry,
+            self._trigger.settings.default_retry,
+            job.grant.max_attempts,
+        )
+        return lost(job.grant, policy, job.grant.attempt, "the attempt was terminated")
 
     async def _trace(self, job: Job, execution: RunExecution) -> Any:
         grant = job.grant
@@ -241,6 +292,8 @@ class LoopConsumer:
             return None
         request = job.request = make_request(self._worker, self._events, task, grant, payload)
         request.on_accepted(job.number, time.monotonic())
+        if self._worker.max_concurrency:
+            self._worker.hub.call_soon(scale, self._worker)
         arguments = (task, grant.id, (payload,), request.request_dict)
         if execution.definition.is_async:
             return await run_in_greenlet(trace, *arguments)
@@ -251,8 +304,9 @@ class LoopConsumer:
 
     def _release(self, job: Job, ending: Ending | None) -> None:
         self._pool.jobs.pop(job.number, None)
-        if ending is None or not stays(ending):
-            self._jobs.pop(job.grant.id, None)
+        ours = self._jobs.get(job.grant.id) is job
+        if ours and (ending is None or not stays(ending)):
+            del self._jobs[job.grant.id]
         if ending is not None:
             self._endings.append(ending)
         self._wake.set()
@@ -287,6 +341,8 @@ class LoopConsumer:
                     self._services.poke("promoter")
                 else:
                     self._look()
+                    # First the runs, then the next message.
+                    await asyncio.sleep(0)
         finally:
             await reader.close()
 

@@ -10,10 +10,11 @@ import asyncio
 import itertools
 import logging
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
 
-from trigger_celery.worker.celery_internals import BasePool, apply_target
+from trigger_celery.worker.celery_internals import BasePool, apply_target, shutting_down_cold
+from trigger_celery.worker.daemon_threads import DaemonThreads
 
 logger = logging.getLogger("trigger_celery.pool")
 
@@ -31,17 +32,10 @@ class TaskPool(BasePool):
         self.plain_jobs: set[Future[Any]] = set()
         self.numbers = itertools.count(1)
         self.jobs: dict[int, Any] = {}
-        self._threads = self._executor()
+        self.threads = DaemonThreads(self.limit or 1, "trigger-task")
         self._thread: threading.Thread | None = None
         self.resized: Any = None
-
-    def _executor(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self.limit or 1, thread_name_prefix="trigger-task")
-
-    @property
-    def threads(self) -> ThreadPoolExecutor:
-        """The threads for sync tasks; replaced when the pool is resized."""
-        return self._threads
+        self.before_stop: Any = None
 
     def on_start(self) -> None:
         """Start the event loop in its thread."""
@@ -67,9 +61,7 @@ class TaskPool(BasePool):
         **_: Any,
     ) -> Any:
         """Execute a plain Celery task in a thread."""
-        future = self._threads.submit(
-            apply_target, target, args, kwargs, callback, accept_callback
-        )
+        future = self.threads.submit(apply_target, target, args, kwargs, callback, accept_callback)
         self.plain_jobs.add(future)
         future.add_done_callback(self.plain_jobs.discard)
         return future
@@ -90,21 +82,22 @@ class TaskPool(BasePool):
 
     def _resize(self, limit: int) -> None:
         self.limit = limit
-        old, self._threads = self._threads, self._executor()
-        old.shutdown(wait=False)
+        self.threads.resize(limit)
         if self.resized is not None:
             self.resized()
 
     def on_stop(self) -> None:
-        """Wait for plain tasks and stop the loop. Runs have been drained before."""
-        self._threads.shutdown(wait=True)
+        """Wait for plain tasks, unless the shutdown is cold, and stop the loop."""
+        if self.before_stop is not None:
+            self.before_stop()
+        self.threads.shutdown(wait=not shutting_down_cold())
         self._stop_loop()
 
     def on_terminate(self) -> None:
         """Cancel what is under way and stop the loop."""
         for job in list(self.jobs.values()):
             self.loop.call_soon_threadsafe(job.cancel)
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self.threads.shutdown(wait=False, cancel_futures=True)
         self._stop_loop()
 
     def _stop_loop(self) -> None:

@@ -25,9 +25,7 @@ def finish_until_recorded(trigger: TriggerCelery, ending: Ending) -> str:
     while True:
         try:
             answer = trigger.store.run_blocking(
-                attempts.finish(
-                    trigger.scope, operation, [ending], trigger.settings.run_retention
-                )
+                attempts.finish(trigger.scope, operation, [ending], trigger.settings.run_retention)
             )[0]
         except StoreError as problem:
             log_delay(problem, 1)

@@ -25,6 +25,17 @@ class _Message:
 _MESSAGE = _Message()
 
 
+class RunRequest(Request):
+    """Celery's request of a run. `cancelled`: by a cold shutdown, so the run goes back."""
+
+    cancelled = False
+
+    def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
+        """Stop the attempt, because the worker ends."""
+        self.cancelled = True
+        super().cancel(pool, signal, emit_retry=emit_retry)
+
+
 class EventSender:
     """Sends worker events through the hub, in order, from any thread.
 
@@ -85,7 +96,7 @@ def make_request(worker: Any, events: EventSender, task: Any, grant: Grant, payl
         "is_eager": False,
         **_EMBED,
     }
-    request = Request(
+    request = RunRequest(
         _MESSAGE,
         hostname=worker.hostname,
         eventer=events,

@@ -39,7 +39,7 @@ class WorkerSession:
         self._stop = threading.Event()
         self._renewer: threading.Thread | None = None
         self.load: Callable[[], tuple[int, int]] = lambda: (0, 0)
-        self.on_lost: Callable[[], None] = lambda: None
+        self.on_lost: Callable[[str], None] = lambda session: None
 
     def start(self) -> None:
         """Register and begin to renew."""
@@ -87,19 +87,21 @@ class WorkerSession:
         lease = self.trigger.settings.worker_lease
         pause = lease / 3
         while not self._stop.wait(pause):
-            busy, free = self.load()
+            session = self.id
             try:
+                busy, free = self.load()
                 alive = self.trigger.store.run_blocking(
                     sessions.renew(
                         self.trigger.scope,
-                        self.id,
+                        session,
                         self.trigger.settings.lease_ms(),
                         busy,
                         free,
                     )
                 )
                 pause = lease / 3
-            except StoreError as problem:
+            except Exception as problem:
+                # Whatever it is: a worker that stops renewing loses all its runs.
                 logger.warning(
                     "could not renew the lease: %s", problem, extra={"action": "renew_failed"}
                 )
@@ -108,19 +110,17 @@ class WorkerSession:
             if not alive:
                 logger.error(
                     "the lease of %s lapsed: its runs are taken over by other workers",
-                    self.id,
-                    extra={"action": "lease_lost", "session": self.id},
+                    session,
+                    extra={"action": "lease_lost", "session": session},
                 )
-                self.on_lost()
+                self.on_lost(session)
 
     def stop(self) -> None:
         """Stop renewing and give back what this session still owns."""
         self._stop.set()
         try:
             given_back = self.trigger.store.run_blocking(
-                sessions.close(
-                    self.trigger.scope, self.id, self.trigger.settings.run_retention
-                )
+                sessions.close(self.trigger.scope, self.id, self.trigger.settings.run_retention)
             )
         except StoreError as problem:
             logger.warning(

@@ -7,7 +7,6 @@ starts the run and records its outcome (`child.py`).
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
 from typing import Any
@@ -16,22 +15,30 @@ from trigger_celery.bridge.binding import TriggerCelery
 from trigger_celery.bridge.registry import REGISTRY
 from trigger_celery.engine import attempts, keys
 from trigger_celery.engine.attempts import Ending, Exchange, Grant
-from trigger_celery.engine.codec import dump_error
 from trigger_celery.errors import StoreError
 from trigger_celery.model.ids import op_id, token
 from trigger_celery.model.packet import decode
-from trigger_celery.model.retry import decide, effective
-from trigger_celery.model.run import RunError
+from trigger_celery.model.retry import effective
 from trigger_celery.store.op import Call, Flow
-from trigger_celery.worker.celery_internals import active_requests
-from trigger_celery.worker.child import Outcome, packed, run_in_pool
-from trigger_celery.worker.job import Job, next_attempt, stays
+from trigger_celery.worker.celery_internals import (
+    active_requests,
+    cause,
+    dropped,
+    scale,
+    task_ready,
+)
+from trigger_celery.worker.child import REFUSED, UNREACHED, Outcome, packed, run_in_pool
+from trigger_celery.worker.job import Job, back, lost, next_attempt, stays
 from trigger_celery.worker.loop_consumer import LOOK_EVERY, MAX_TAKE
 from trigger_celery.worker.recording import log_delay, log_refusal
 from trigger_celery.worker.request import EventSender, make_request
 from trigger_celery.worker.session import ServiceRunner, WorkerSession
 
 logger = logging.getLogger("trigger_celery.worker")
+
+
+UNSUBMITTED_FOR = 5.0
+"""Seconds after which a run that the hub did not hand to the pool goes back to its queue."""
 
 
 class ThreadConsumer:
@@ -75,35 +82,84 @@ class ThreadConsumer:
         self._wake.set()
         if self._main is not None:
             self._main.join(grace if grace is not None and grace < 10 else 10)
+        if grace:
+            timer = threading.Timer(grace, self._stop_attempts)
+            timer.daemon = True
+            timer.start()
 
-    def _lose(self) -> None:
-        self._lost = True
+    def _stop_attempts(self) -> None:
+        """The grace time is over: the session's end gives back what still runs."""
+        for job in list(self._jobs.values()):
+            if job.accepted:
+                job.request.cancel(self._worker.pool, "KILL")
+
+    def finish(self) -> None:
+        """The pool has stopped: record what came last."""
+        for job in [job for job in list(self._jobs.values()) if job.waiting]:
+            self._put_back(job)
+        if self._endings:
+            self._exchange(0)
+
+    def _put_back(self, job: Job) -> None:
+        """Give back a run whose next attempt has not begun: another worker goes on."""
+        self._drop(job)
+        self._endings.append(back(job.grant))
+        self._wake.set()
+
+    def _drop(self, job: Job) -> None:
+        if self._jobs.get(job.grant.id) is job:
+            del self._jobs[job.grant.id]
+
+    def _lose(self, session: str) -> None:
+        self._lost = self._lost or session == self._session.id
         self._wake.set()
 
     def _free(self) -> int:
         most = self._worker.max_concurrency or self._worker.pool.num_processes or 1
-        own = {job.request for job in list(self._jobs.values()) if job.request is not None}
-        plain = sum(1 for request in list(active_requests) if request not in own)
-        return int(most) - len(self._jobs) - plain
+        jobs = list(self._jobs.values())
+        plain = len(active_requests) - sum(job.request in active_requests for job in jobs)
+        return int(most) - len(jobs) - plain
 
     def _pull(self) -> None:
+        """A fault of ours must not leave a worker that looks alive and takes no runs."""
         while not self._closing:
-            if self._lost:
-                self._replace_session()
-            want = max(0, min(MAX_TAKE, self._free()))
-            if self._endings or (want and self._hungry):
-                self._exchange(want)
-                continue
-            self._wake.wait(LOOK_EVERY)
-            self._wake.clear()
+            try:
+                self._step()
+            except Exception:
+                logger.exception("the run consumer failed", extra={"action": "consumer_failed"})
+                self._wake.wait(1.0)
         self._exchange(0)
+
+    def _step(self) -> None:
+        if self._lost:
+            self._replace_session()
+        self._put_back_forgotten()
+        want = max(0, min(MAX_TAKE, self._free()))
+        if self._endings or (want and self._hungry):
+            self._exchange(want)
+            return
+        self._wake.wait(LOOK_EVERY)
+        self._wake.clear()
+
+    def _put_back_forgotten(self) -> None:
+        """Give back what the pool forgot, as it does when the broker's connection is lost."""
+        for job in list(self._jobs.values()):
+            if job.accepted or job.waiting:
+                continue
+            late = time.monotonic() - job.since > UNSUBMITTED_FOR
+            if (job.result is None and late) or dropped(job.result):
+                self._put_back(job)
 
     def _exchange(self, want: int) -> None:
         endings, self._endings = self._endings, []
         if want:
             self._hungry = False
         session = self._session.id
-        exchange = self._call(session, want, endings)
+        try:
+            exchange = self._call(session, want, endings)
+        except Exception:
+            self._endings[:0] = endings
+            raise
         if exchange is None:
             return
         for ending, answer in zip(endings, exchange.answers, strict=True):
@@ -150,21 +206,37 @@ class ThreadConsumer:
 
     def _submit(self, job: Job) -> None:
         """Hand one attempt to the pool; on the hub's thread."""
-        grant = job.grant
-        if self._jobs.get(grant.id) is not job:
+        if self._jobs.get(job.grant.id) is not job:
             return
+        try:
+            self._apply(job)
+        except Exception:
+            # Nothing of it may reach the hub. A pool that was closed refuses.
+            logger.exception(
+                "run %s could not be handed to the pool",
+                job.grant.id,
+                extra={"action": "apply_failed", "run_id": job.grant.id},
+            )
+            self._put_back(job)
+
+    def _apply(self, job: Job) -> None:
+        grant = job.grant
         task = self._worker.app.tasks[grant.task]
         try:
             payload = decode(grant.payload, grant.payload_type)
-        except ValueError as problem:
-            self._fail_unstarted(job, problem)
-            return
+        except ValueError:
+            payload = None  # the attempt decodes it again, and fails for it
         request = job.request = make_request(self._worker, self._events, task, grant, payload)
         request.request_dict["hostname"] = self._worker.hostname
-        self._worker.pool.apply_async(
+
+        def accepted(pid: int, at: float) -> None:
+            job.accepted = True
+            request.on_accepted(pid, at)
+
+        job.result = self._worker.pool.apply_async(
             run_in_pool,
             args=(packed(grant), request.request_dict),
-            accept_callback=request.on_accepted,
+            accept_callback=accepted,
             timeout_callback=request.on_timeout,
             callback=lambda outcome: self._ended(job, outcome),
             error_callback=lambda problem: self._broke(job, problem),
@@ -172,13 +244,7 @@ class ThreadConsumer:
             timeout=task.time_limit,
             correlation_id=grant.id,
         )
-
-    def _fail_unstarted(self, job: Job, problem: ValueError) -> None:
-        error = RunError.of(problem)
-        self._endings.append(
-            Ending(job.grant.id, job.grant.epoch, "failed", "FAILED", dump_error(error))
-        )
-        self._wake.set()
+        scale(self._worker)
 
     def _ended(self, job: Job, outcome: Outcome | Any) -> None:
         """The pool returned: the outcome is recorded already."""
@@ -186,8 +252,12 @@ class ThreadConsumer:
             self._broke(job, outcome)
             return
         failed, value, seconds, again_in = outcome
+        if not failed and value in (REFUSED, UNREACHED):
+            task_ready(job.request)
+            self._put_back(job)
+            return
         if again_in is None:
-            self._jobs.pop(job.grant.id, None)
+            self._drop(job)
         else:
             next_attempt(job.grant)
             self._later(again_in / 1000, job)
@@ -197,42 +267,52 @@ class ThreadConsumer:
 
     def _later(self, seconds: float, job: Job) -> None:
         """Start the next attempt in place after its delay; the process is free meanwhile."""
-        if self._closing:
-            self._jobs.pop(job.grant.id, None)
+        if self._jobs.get(job.grant.id) is not job:
             return
-        timer = threading.Timer(seconds, self._on_hub, (self._submit, job))
+        if self._closing:
+            self._put_back(job)
+            return
+        job.waiting, job.accepted, job.result = True, False, None
+        timer = threading.Timer(seconds, self._resume, (job,))
         timer.daemon = True
         timer.start()
+
+    def _resume(self, job: Job) -> None:
+        job.since, job.waiting = time.monotonic(), False
+        self._on_hub(self._submit, job)
 
     def _broke(self, job: Job, problem: Any) -> None:
         """The pool's process died, or was killed for its time limit: record that for it."""
         grant = job.grant
-        exception = problem.exception
-        exception = getattr(exception, "exc", exception)
-        policy = effective(
-            REGISTRY.tasks[grant.task].retry,
-            self._trigger.settings.default_retry,
-            grant.max_attempts,
-        )
-        attempt = grant.attempt if grant.executing else grant.attempt + 1
-        delay = decide(policy, attempt, retryable=True, rng=random.random)
-        error = RunError.internal("TASK_PROCESS_EXITED", f"{type(exception).__name__}: {exception}")
-        detail = "" if delay is None else delay
-        self._endings.append(Ending(grant.id, grant.epoch, "lost", detail, dump_error(error)))
+        if self._closing or job.request.cancelled:
+            # The session's end gives the run back.
+            self._closing = True
+            self._drop(job)
+        else:
+            exception = cause(problem)
+            policy = effective(
+                REGISTRY.tasks[grant.task].retry,
+                self._trigger.settings.default_retry,
+                grant.max_attempts,
+            )
+            attempt = grant.attempt if grant.executing else grant.attempt + 1
+            message = f"{type(exception).__name__}: {exception}"
+            self._endings.append(lost(grant, policy, attempt, message))
         self._wake.set()
         job.request.on_failure(problem)
 
     def _settle(self, ending: Ending, answer: str) -> None:
         """After an ending that the parent recorded itself."""
         job = self._jobs.get(ending.run_id)
-        if job is None:
+        if job is None or job.grant.epoch != ending.epoch:
             return
         if answer == "ok" and stays(ending):
-            job.grant.attempt = max(job.grant.attempt, 1)
             next_attempt(job.grant)
             self._later(int(ending.detail) / 1000, job)
-            return
-        del self._jobs[ending.run_id]
+        elif ending.kind == "lost" and answer == "stale" and not job.grant.executing:
+            self._put_back(job)  # the process died before it started the run
+        else:
+            self._drop(job)
 
     def _replace_session(self) -> None:
         """Go on as a new session; what the old one started cannot be recorded any more."""
@@ -252,8 +332,8 @@ class ThreadConsumer:
             mailbox = keys.key(self._trigger.scope, "mailbox", self._session.id)
             try:
                 message = self._reader.pop(mailbox, LOOK_EVERY)
-            except StoreError:
-                time.sleep(0.3)
+            except Exception:
+                time.sleep(0.3)  # whatever it was: without wake-ups, looking now and then is left
                 continue
             if message == b"timer":
                 self._services.poke("promoter")

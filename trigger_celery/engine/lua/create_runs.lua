@@ -23,22 +23,21 @@ end
 
 local q = token(queue)
 local lane = token(worker_queue) .. ':' .. q .. ':' .. (key == '' and '' or token(key))
-local known = redis.call('HMGET', key_queue(q), 'name', 'declared')
-if not known[1] then
+local known = record(q)
+if not known[4] then
   redis.call('HSET', key_queue(q), 'name', queue)
   redis.call('HSET', key_queues(), q, queue)
 end
-if not known[2] then
+if not known[5] then
   redis.call('PEXPIRE', key_queue(q), int(tonumber(retention) + 604800000))
 end
 
+local task_index = key_index_task(token(task))
 local function index(id, tags)
-  redis.call('ZADD', key_index_task(token(task)), int(now), id)
-  if queue ~= 'task/' .. task then
-    redis.call('ZADD', key_index_queue(q), int(now), id)
-  end
+  gather('ZADD', task_index, now, id)
+  if queue ~= 'task/' .. task then gather('ZADD', key_index_queue(q), now, id) end
   for tag in string.gmatch(tags, '[^\31]+') do
-    redis.call('ZADD', key_index_tag(token(tag)), int(now), id)
+    gather('ZADD', key_index_tag(token(tag)), now, id)
   end
 end
 
@@ -53,7 +52,7 @@ local function create(id, mode, delay, prio, ptype, payload, tags, metadata)
   local status = due > now and 'DELAYED' or 'QUEUED'
   local fields = {
     'status', status, 'task', task, 'queue', queue, 'lane', lane,
-    'created', int(now), 'queued', int(due), 'n', '1',
+    'created', now, 'queued', due, 'n', '1',
   }
   local function add(name, value)
     fields[#fields + 1] = name
@@ -77,7 +76,7 @@ local function create(id, mode, delay, prio, ptype, payload, tags, metadata)
   end
   if metadata ~= '' then redis.call('SET', key_metadata(id), metadata) end
   redis.call('HSET', key_run(id), unpack(fields))
-  redis.call('ZADD', key_index_status(status), int(now), id)
+  gather('ZADD', key_index_status(status), now, id)
   index(id, tags)
   announce(id, status, '1')
   return status, due
@@ -100,6 +99,7 @@ for i = items, #ARGV, 8 do
     end
   end
 end
+write_gathered()
 if #entries > 0 then enqueue(lane, entries) end
 hurry(soonest, now)
 return answers

@@ -26,6 +26,7 @@ for i = 1, #due, 2 do
     entries[#entries + 1] = id
   end
 end
+write_gathered()
 for lane, entries in pairs(lanes) do enqueue(lane, entries) end
 local head = redis.call('ZRANGE', key_timers(), 0, 0, 'WITHSCORES')
 return { #due / 2, head[2] or '', int(now) }

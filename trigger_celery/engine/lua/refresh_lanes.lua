@@ -10,7 +10,7 @@ local q = token(queue)
 local found = redis.call('SSCAN', key_lanes(q), cursor, 'COUNT', 200)
 for _, lane in ipairs(found[2]) do
   local wq, _, k = split(lane)
-  if room(q, k) > 0 then
+  if room(q, k) > 0 and redis.call('EXISTS', key_lane(lane)) == 1 then
     offer(lane, wq, q, k)
     wake(wq, 1)
   else

@@ -13,6 +13,7 @@ if f[1] == 'EXECUTING' and f[3] == op_id then return { 'ok', f[4] } end
 if f[1] ~= 'DEQUEUED' then return { 'stale' } end
 local attempt = int(tonumber(f[4] or '0') + 1)
 local run = { id = run_id, before = f[1], created = f[5], n = f[6], watched = f[7] }
-change(run, 'EXECUTING', now, 'op', op_id, 'attempt', attempt, 'since', int(now),
-  'started', f[8] or int(now))
+change(run, 'EXECUTING', now, 'op', op_id, 'attempt', attempt, 'since', now,
+  'started', f[8] or now)
+write_gathered()
 return { 'ok', attempt }

@@ -19,4 +19,5 @@ for i = 1, #found, 2 do
     enqueue(lane, { int(tonumber(f[7]) - tonumber(f[6] or '0')), id })
   end
 end
+write_gathered()
 return #found / 2

@@ -1,5 +1,6 @@
 -- How a run changes: fields, status index, change number, feed and watchers, in one place.
 -- A run is watched for its end only, or for all its changes.
+-- INCLUDE gather
 local FINAL = {
   COMPLETED = true, FAILED = true, CANCELED = true, CRASHED = true,
   SYSTEM_FAILURE = true, EXPIRED = true, TIMED_OUT = true,
@@ -21,11 +22,11 @@ end
 
 -- run: {id, before, created, n, watched}; further arguments are field, value, …
 local function change(run, after, now, ...)
-  local n = int(tonumber(run.n) + 1)
-  redis.call('HSET', key_run(run.id), 'status', after, 'n', n, 'updated', int(now), ...)
+  local n = run.n + 1
+  redis.call('HSET', key_run(run.id), 'status', after, 'n', n, 'updated', now, ...)
   if run.before ~= after then
-    redis.call('ZREM', key_index_status(run.before), run.id)
-    redis.call('ZADD', key_index_status(after), run.created, run.id)
+    gather('ZREM', key_index_status(run.before), run.id)
+    gather('ZADD', key_index_status(after), run.created, run.id)
   end
   announce(run.id, after, n, run.watched)
 end

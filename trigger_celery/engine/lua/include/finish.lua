@@ -13,13 +13,14 @@ local STATE = {
 local REQUEUE_FROM_MS = 30000
 local MAX_LOSSES = 3
 
-local function seal(id, f, retention, now)
-  redis.call('ZADD', key_retention(), int(now + retention), id)
+local function seal(id, f, retention, now, noted)
+  gather('ZADD', key_retention(), now + retention, id)
   local ttl = int(retention + 604800000)
   redis.call('PEXPIRE', key_run(id), ttl)
   if not f[12] then redis.call('PEXPIRE', key_payload(id), ttl) end
   redis.call('PEXPIRE', key_metadata(id), ttl)
-  if (f[8] or '0') ~= '0' then redis.call('PEXPIRE', key_attempts(id), ttl) end
+  -- The first attempt has nothing behind it, unless it has just been noted.
+  if noted or tonumber(f[8] or '0') > 1 then redis.call('PEXPIRE', key_attempts(id), ttl) end
   return ttl
 end
 
@@ -29,13 +30,17 @@ local function note_attempt(id, f, now, error)
   redis.call('LTRIM', key_attempts(id), -250, -1)
 end
 
+-- Stores a long output; returns the fields that the run's record gets for it.
 local function put_output(id, ptype, data, ttl)
-  if ptype ~= 'application/json' then redis.call('HSET', key_run(id), 'otype', ptype) end
+  local fields = {}
+  if ptype ~= 'application/json' then fields = { 'otype', ptype } end
   if #data <= 64 then
-    redis.call('HSET', key_run(id), 'output', data)
+    fields[#fields + 1] = 'output'
+    fields[#fields + 1] = data
   else
     redis.call('SET', key_output(id), data, 'PX', ttl)
   end
+  return unpack(fields)
 end
 
 -- Another live worker may have the task: then the run tries again in a moment.
@@ -73,7 +78,7 @@ local function retry(run, f, op_id, delay, error, now, freed)
   note_attempt(run.id, f, now, error)
   if delay < REQUEUE_FROM_MS then
     change(run, 'EXECUTING', now, 'op', op_id, 'attempt', int(tonumber(f[8]) + 1),
-      'since', int(now + delay))
+      'since', now + delay)
     return
   end
   release(run.id, f[4], f[3], freed)
@@ -107,13 +112,13 @@ local function finish(op_id, id, epoch, kind, detail, data, retention, now, free
     if not (FINAL[after] and legal(status, after)) then return 'stale' end
     release(id, f[4], f[3], freed)
     if kind == 'failed' then note_attempt(id, f, now, data) end
-    local ttl = seal(id, f, tonumber(retention), now)
+    local ttl = seal(id, f, tonumber(retention), now, kind == 'failed')
     if kind == 'done' then
-      put_output(id, detail, data, ttl)
+      change(run, after, now, 'op', op_id, 'finished', now, put_output(id, detail, data, ttl))
     else
       redis.call('SET', key_error(id), data, 'PX', ttl)
+      change(run, after, now, 'op', op_id, 'finished', now)
     end
-    change(run, after, now, 'op', op_id, 'finished', int(now))
   end
   return 'ok'
 end

@@ -19,9 +19,20 @@ local function lane_of(task, lane)
   return token(name) .. ':' .. q .. ':' .. k
 end
 
+-- The record of a queue, read once a call: limit, paused, served, name, declared.
+local records = {}
+local function record(q)
+  local f = records[q]
+  if not f then
+    f = redis.call('HMGET', key_queue(q), 'limit', 'paused', 'served', 'name', 'declared')
+    records[q] = f
+  end
+  return f
+end
+
 -- Free slots of the lane: every concurrency key has the queue's whole limit to itself.
 local function room(q, k)
-  local f = redis.call('HMGET', key_queue(q), 'limit', 'paused')
+  local f = record(q)
   if f[2] then return 0 end
   if not f[1] then return math.huge end
   return tonumber(f[1]) - redis.call('ZCARD', key_key_slots(q, k))
@@ -30,7 +41,7 @@ end
 -- A lane that becomes ready starts one round behind the clock of its worker queue: a lane that
 -- empties and refills all the time cannot overtake those that wait.
 local function offer(lane, wq, q, k)
-  if redis.call('EXISTS', key_lane(lane)) == 0 or room(q, k) <= 0 then return end
+  if room(q, k) <= 0 then return end
   local vt = tonumber(redis.call('HGET', key_env(), 'vt:' .. wq) or '0')
   redis.call('ZADD', key_ready(wq), 'NX', int(vt + 1), lane)
 end
@@ -45,7 +56,7 @@ end
 
 -- The record of a queue that nobody declares may have expired while its runs were delayed.
 local function rename(q, id)
-  if redis.call('HEXISTS', key_queue(q), 'declared') == 1 then return end
+  if record(q)[5] then return end
   local name = redis.call('HGET', key_run(id), 'queue')
   redis.call('HSET', key_queue(q), 'name', name)
   redis.call('HSET', key_queues(), q, name)
@@ -55,14 +66,18 @@ end
 -- entries: score, id, score, id, …
 local function enqueue(lane, entries)
   local wq, q, k = split(lane)
-  redis.call('ZADD', key_lane(lane), unpack(entries))
-  redis.call('SADD', key_lanes(q), lane)
-  local served = redis.call('HGET', key_queue(q), 'served') or ''
-  if not string.find(served, wq, 1, true) then
-    redis.call('HSET', key_queue(q), 'served', served .. ' ' .. wq)
+  local added = redis.call('ZADD', key_lane(lane), unpack(entries))
+  local f = record(q)
+  if not string.find(f[3] or '', wq, 1, true) then
+    f[3] = (f[3] or '') .. ' ' .. wq
+    redis.call('HSET', key_queue(q), 'served', f[3])
     if redis.call('PTTL', key_queue(q)) == -1 then rename(q, entries[2]) end
   end
-  offer(lane, wq, q, k)
+  -- A lane that had runs before is offered already, or has no room.
+  if redis.call('ZCARD', key_lane(lane)) == added then
+    redis.call('SADD', key_lanes(q), lane)
+    offer(lane, wq, q, k)
+  end
   wake(wq, #entries / 2)
 end
 

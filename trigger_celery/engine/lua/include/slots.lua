@@ -1,35 +1,54 @@
 -- Slots are members, never counters: the run that holds one is in the set.
-local function hold(id, lane, session, now)
-  local _, q, k = split(lane)
-  redis.call('ZADD', key_slots(), int(now), id)
-  redis.call('ZADD', key_queue_slots(q), int(now), id)
-  redis.call('ZADD', key_key_slots(q, k), int(now), id)
-  redis.call('SADD', key_owned(session), id)
+
+-- ids: runs of one lane, from `first` on.
+local function hold(ids, first, q, k, session, now)
+  local members = {}
+  for i = first, #ids do
+    members[#members + 1] = now
+    members[#members + 1] = ids[i]
+  end
+  if #members == 0 then return end
+  redis.call('ZADD', key_slots(), unpack(members))
+  redis.call('ZADD', key_queue_slots(q), unpack(members))
+  redis.call('ZADD', key_key_slots(q, k), unpack(members))
+  redis.call('SADD', key_owned(session), unpack(ids, first))
 end
 
--- freed collects the lanes whose room changed.
+-- freed collects the lanes whose room changes; reoffer looks at them when that is written.
 local function release(id, lane, session, freed)
   local _, q, k = split(lane)
-  redis.call('ZREM', key_slots(), id)
-  redis.call('ZREM', key_queue_slots(q), id)
-  redis.call('ZREM', key_key_slots(q, k), id)
-  redis.call('SREM', key_owned(session), id)
+  gather('ZREM', key_slots(), id)
+  gather('ZREM', key_queue_slots(q), id)
+  gather('ZREM', key_key_slots(q, k), id)
+  gather('SREM', key_owned(session), id)
   freed[q .. ':' .. k] = lane
 end
 
--- Offers what the freed slots can run. A session that dequeues in the same call names its own
--- worker queues in `own` and needs no waking.
+local env_limit
+local function environment_limit()
+  if env_limit == nil then env_limit = redis.call('HGET', key_env(), 'limit') end
+  return env_limit
+end
+
+-- Writes what is gathered, and offers what the freed slots can run. A session that dequeues in the
+-- same call names its own worker queues in `own` and needs no waking.
 local function reoffer(freed, own)
+  write_gathered()
+  local limited = next(freed) and environment_limit()
   for _, lane in pairs(freed) do
     local _, q, k = split(lane)
-    for wq in string.gmatch(redis.call('HGET', key_queue(q), 'served') or '', '%x+') do
-      offer(wq .. ':' .. q .. ':' .. k, wq, q, k)
-      if not string.find(own, wq, 1, true) and redis.call('EXISTS', key_ready(wq)) == 1 then
-        wake(wq, 1)
+    for wq in string.gmatch(record(q)[3] or '', '%x+') do
+      local other = wq .. ':' .. q .. ':' .. k
+      -- Without a limit the lane was never full.
+      if record(q)[1] and redis.call('EXISTS', key_lane(other)) == 1 then
+        offer(other, wq, q, k)
+        if not string.find(own, wq, 1, true) and redis.call('EXISTS', key_ready(wq)) == 1 then
+          wake(wq, 1)
+        end
       end
     end
   end
-  if next(freed) and redis.call('HEXISTS', key_env(), 'limit') == 1 then
+  if limited then
     for _, wq in ipairs(redis.call('SMEMBERS', key_worker_queues())) do
       if not string.find(own, wq, 1, true) and redis.call('EXISTS', key_ready(wq)) == 1 then
         wake(wq, 1)

@@ -19,11 +19,10 @@ local function grant(id, session, start, now, us)
   local run = { id = id, before = 'QUEUED', created = f[5], n = f[9], watched = f[10] }
   local epoch = int(math.max(us, tonumber(f[8] or '0') + 1))
   local attempt = tonumber(f[7] or '0')
-  hold(id, f[4], session, now)
   if start then
     attempt = attempt + 1
     change(run, 'EXECUTING', now, 'owner', session, 'epoch', epoch, 'attempt', attempt,
-      'since', int(now), 'started', f[17] or int(now))
+      'since', now, 'started', f[17] or now)
     return describe(id, f, epoch, attempt, 'EXECUTING')
   end
   change(run, 'DEQUEUED', now, 'owner', session, 'epoch', epoch)
@@ -33,26 +32,29 @@ end
 local function take_lane(lane, vt, want, session, start, now, us, runs, ids)
   local wq, q, k = split(lane)
   local free = room(q, k)
-  local share = math.max(1, math.floor(want / (redis.call('ZCARD', key_ready(wq)) + 1)))
+  local share = want
+  if want > 1 then
+    share = math.max(1, math.floor(want / (redis.call('ZCARD', key_ready(wq)) + 1)))
+  end
   local count = math.min(share, free)
-  if count <= 0 then return 0 end
+  if count <= 0 then return end
   local found = redis.call('ZPOPMIN', key_lane(lane), count)
-  local taken = 0
+  local first = #ids + 1
   for i = 1, #found, 2 do
     local run = grant(found[i], session, start, now, us)
     if run then
-      taken = taken + 1
       runs[#runs + 1] = run
       ids[#ids + 1] = found[i]
     end
   end
+  hold(ids, first, q, k, session, now)
+  local taken = #ids - first + 1
   redis.call('HSET', key_env(), 'vt:' .. wq, vt)
-  if redis.call('EXISTS', key_lane(lane)) == 0 then
+  if #found < 2 * count or redis.call('EXISTS', key_lane(lane)) == 0 then
     redis.call('SREM', key_lanes(q), lane)
   elseif free > taken then
     redis.call('ZADD', key_ready(wq), int(tonumber(vt) + math.max(taken, 1)), lane)
   end
-  return taken
 end
 
 -- The runs a repeated call was given the first time, as far as the session still owns them.
@@ -71,9 +73,10 @@ end
 -- Returns the runs, or nil when the session's lease has been taken away.
 local function take(op_id, session, worker_queues, want, start, now, us)
   if not redis.call('ZSCORE', key_workers(), session) then return nil end
-  local last = redis.call('HMGET', key_worker(session), 'op', 'taken')
-  if last[1] == op_id then return taken_before(session, last[2] or '') end
-  local limit = redis.call('HGET', key_env(), 'limit')
+  if redis.call('HGET', key_worker(session), 'op') == op_id then
+    return taken_before(session, redis.call('HGET', key_worker(session), 'taken') or '')
+  end
+  local limit = environment_limit()
   local open = limit and tonumber(limit) - redis.call('ZCARD', key_slots()) or math.huge
   local runs, ids = {}, {}
   for wq in string.gmatch(worker_queues, '%x+') do
@@ -84,12 +87,13 @@ local function take(op_id, session, worker_queues, want, start, now, us)
       take_lane(popped[1], popped[2], left, session, start, now, us, runs, ids)
     end
   end
+  write_gathered()
   if #ids > 0 then
     redis.call('HSET', key_worker(session), 'op', op_id, 'taken', table.concat(ids, ' '))
   end
   for wq in string.gmatch(worker_queues, '%x+') do
     if #runs < want then
-      redis.call('ZADD', key_idle(wq), int(now), session)
+      redis.call('ZADD', key_idle(wq), now, session)
     else
       redis.call('ZREM', key_idle(wq), session)
       if #runs < open and redis.call('EXISTS', key_ready(wq)) == 1 then wake(wq, 1) end

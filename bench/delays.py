@@ -1,0 +1,57 @@
+"""1,000 runs delayed to the same moment: how late they are."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from bench.pools import POOLS
+from bench.rows import Benchmark, Row, Sample, percentile
+
+if TYPE_CHECKING:
+    from bench.rig import Rig
+
+RUNS = 1000
+AHEAD = 5.0
+"""Seconds from now to the moment; Celery needs some of them to publish."""
+ROWS = (
+    Row(
+        "p50", "1,000 delayed to one moment, start late by p50 / eta", "ms", most=10, absolute=True
+    ),
+    Row(
+        "p99", "1,000 delayed to one moment, start late by p99 / eta", "ms", most=100, absolute=True
+    ),
+)
+
+
+def _late(notes: list[list[float]], moment: datetime) -> list[float]:
+    return [started - moment.timestamp() for _, _, started in notes]
+
+
+def measure(rig: Rig) -> dict[str, Sample]:
+    count = rig.count(RUNS)
+    rig.reset()
+    with rig.our_worker(1, count, concurrency=count) as worker:
+        rig.ours.timed.trigger({"i": 0}).sync()
+        worker.series()
+        moment = datetime.now(UTC) + timedelta(seconds=AHEAD)
+        items = [{"payload": {"i": i}, "options": {"delay": moment}} for i in range(count)]
+        rig.ours.timed.batch_trigger(items).sync()
+        ours = _late(worker.series(), moment)
+    rig.reset()
+    with rig.celery_worker(POOLS[0], 1, count) as worker:
+        rig.plain.timed.delay({"i": 0})
+        worker.series()
+        time.sleep(0.5)
+        moment = datetime.now(UTC) + timedelta(seconds=AHEAD)
+        for i in range(count):
+            rig.plain.timed.apply_async(({"i": i},), eta=moment)
+        celery = _late(worker.series(), moment)
+    return {
+        name: Sample(percentile(ours, part) * 1000, percentile(celery, part) * 1000)
+        for name, part in (("p50", 0.5), ("p99", 0.99))
+    }
+
+
+BENCHMARK = Benchmark("delays", ROWS, measure)

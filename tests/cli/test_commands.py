@@ -1,0 +1,181 @@
+"""The commands against a bound app, in this process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Command
+from tests.driving import Engine
+from trigger_celery import runs
+from trigger_celery.bridge.binding import TriggerCelery
+from trigger_celery.cli.failure import Failure, failure_of
+from trigger_celery.errors import RunNotFoundError, StoreUnavailableError
+
+
+def triggered(command: Command, *arguments: str, **more: str) -> dict[str, object]:
+    result = command("trigger", *arguments, "--json", "-q", **more)
+    assert result.exit_code == 0, result.output
+    return runs.retrieve(json.loads(result.stdout)["id"]).sync().to_dict()
+
+
+def test_trigger_prints_the_id(command: Command) -> None:
+    result = command("trigger", "send", '{"to": "ada"}')
+    run = runs.retrieve(result.stdout.strip()).sync()
+    assert run.payload == {"to": "ada"}
+    assert run.task_identifier == "send"
+    assert "no worker is running" in result.stderr
+
+
+def test_trigger_options(command: Command) -> None:
+    options = ["--delay", "1h", "--priority", "2.5", "--queue", "mail", "--concurrency-key", "ada"]
+    options += ["--max-attempts", "3", "--tag", "a", "--tag", "b", "--metadata", '{"x": 1}']
+    run = triggered(command, "send", "[1]", *options)
+    assert run["status"] == "DELAYED"
+    assert (run["priority"], run["queue"], run["concurrency_key"]) == (2.5, "mail", "ada")
+    assert (run["max_attempts"], run["tags"], run["metadata"]) == (3, ["a", "b"], {"x": 1})
+
+
+def test_payload_sources(command: Command, tmp_path: Path) -> None:
+    file = tmp_path / "payload.json"
+    file.write_text('"from a file"')
+    assert triggered(command, "t")["payload"] is None
+    assert triggered(command, "t", "--file", str(file))["payload"] == "from a file"
+    assert triggered(command, "t", "-", input="[1, 2]")["payload"] == [1, 2]
+    assert triggered(command, "t", "--file", "-", input="3")["payload"] == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["t", "{nope"], "the payload is not JSON"),
+        (["t", "--metadata", "x"], "--metadata is not JSON"),
+        (["t", "--metadata", "[1]"], "metadata must be a dict"),
+        (["t", "1", "--file", "x"], "not both"),
+        (["t", "--file", "/nowhere"], "cannot be read"),
+        (["t", "--delay", "soon"], "delay='soon'"),
+        (["t", "--priority", "nan"], "priority=nan"),
+        (["t", "--max-attempts", "0"], "max_attempts=0"),
+        (["t", "--timeout", "x"], "timeout='x'"),
+        (["t", "--tag", ""], "A tag is empty"),
+        (["t", "NaN"], "payload"),
+        (["bad id"], "Task id"),
+        ([], "Missing argument 'TASK'"),
+        (["t", "--prio", "1"], "No such option"),
+    ],
+)
+def test_bad_input_is_exit_code_2(command: Command, arguments: list[str], said: str) -> None:
+    result = command("trigger", *arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert not result.stdout
+    assert len(runs.list().sync()) == 0
+
+
+def test_unknown_task_names_the_closest(command: Command, engine: Engine) -> None:
+    engine.register("w1", tasks=["send-mail"])
+    result = command("trigger", "send-mial")
+    assert result.exit_code == 0
+    assert "no live worker has the task 'send-mial'" in result.stderr
+    assert "Did you mean 'send-mail'?" in result.stderr
+
+
+def test_list_pages_and_filters(command: Command) -> None:
+    for number in range(3):
+        command("trigger", "count", str(number), "--tag", f"n{number}")
+    command("trigger", "other")
+    listed = json.loads(command("runs", "list", "--json", "--limit", "3").stdout)
+    assert [run["task_identifier"] for run in listed["runs"]] == ["other", "count", "count"]
+    more = command("runs", "list", "--json", "--cursor", listed["next_cursor"])
+    assert [run["tags"] for run in json.loads(more.stdout)["runs"]] == [["n0"]]
+    only = command("runs", "list", "--tag", "n1", "--tag", "n2", "--task", "count", "--json")
+    assert len(json.loads(only.stdout)["runs"]) == 2
+    plain = command("runs", "list", "--status", "queued").stdout.splitlines()
+    assert plain[0].split()[:3] == ["ID", "TASK", "STATUS"]
+    assert len(plain) == 5
+    assert command("runs", "list", "--status", "done").exit_code == 2
+    assert command("runs", "list", "--limit", "0").exit_code == 2
+    assert command("runs", "list", "--cursor", "?").exit_code == 2
+
+
+def test_nothing_to_list(command: Command) -> None:
+    result = command("runs", "list")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "no runs" in result.stderr
+    assert json.loads(command("runs", "list", "--json").stdout) == {"runs": [], "next_cursor": None}
+
+
+def test_get(command: Command, engine: Engine) -> None:
+    run_id = command("trigger", "t", '{"a": 1}').stdout.strip()
+    shown = command("runs", "get", run_id).stdout
+    assert "QUEUED" in shown
+    assert '"a": 1' in shown
+    assert json.loads(command("runs", "get", run_id, "--json").stdout)["payload"] == {"a": 1}
+    missing = command("runs", "get", "run_00000000000000000000000000")
+    assert missing.exit_code == 1
+    assert missing.stderr.startswith("error: no run")
+
+
+def test_cancel(command: Command) -> None:
+    first, second = (command("trigger", "t").stdout.strip() for _ in range(2))
+    result = command("runs", "cancel", first, "nope", second)
+    assert result.exit_code == 1
+    assert "no run 'nope'" in result.stderr
+    assert result.stdout.splitlines() == [f"{first}  CANCELED", f"{second}  CANCELED"]
+    again = command("runs", "cancel", first, "--json")
+    assert json.loads(again.stdout)["runs"][0]["status"] == "CANCELED"
+
+
+def test_waiting_ends_with_the_timeout(command: Command) -> None:
+    result = command("trigger", "t", "--wait", "--timeout", "0.05")
+    assert result.exit_code == 1
+    assert "is still QUEUED" in result.stderr
+
+
+def test_queues(command: Command, engine: Engine) -> None:
+    engine.register("w1", queues={"mail": 3})
+    command("trigger", "t", "--queue", "mail")
+    listed = json.loads(command("queues", "list", "--json").stdout)["queues"]
+    assert listed == [
+        {
+            "name": "mail",
+            "concurrency_limit": 3,
+            "paused": False,
+            "running": 0,
+            "queued": 1,
+            "declared": True,
+        }
+    ]
+    assert command("queues", "list").stdout.splitlines()[1].split() == ["mail", "3", "0", "1"]
+
+
+def test_version(command: Command) -> None:
+    found = json.loads(command("version", "--json").stdout)
+    assert set(found) >= {"trigger-celery", "celery", "kombu", "redis", "python", "server"}
+    assert found["server"].split()[0] in ("valkey", "redis")
+
+
+def test_every_command_has_help(command: Command) -> None:
+    names = ["dev", "worker", "trigger", "runs", "queues", "doctor", "version"]
+    listed = command("--help").stdout
+    for name in names:
+        assert name in listed
+        shown = command(name, "--help")
+        assert shown.exit_code == 0
+        assert "--help" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("problem", "code"), [(StoreUnavailableError("x"), 69), (RunNotFoundError("x"), 1)]
+)
+def test_exit_codes(problem: Exception, code: int) -> None:
+    failure = failure_of(problem)  # type: ignore[arg-type]
+    assert isinstance(failure, Failure)
+    assert failure.exit_code == code
+
+
+def test_debug_shows_the_traceback(command: Command, trigger: TriggerCelery) -> None:
+    with pytest.raises(RunNotFoundError):
+        command("runs", "get", "nope", "--debug")

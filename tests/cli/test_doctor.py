@@ -1,0 +1,72 @@
+"""`doctor`: what it shows, what it hides, what it calls wrong."""
+
+from __future__ import annotations
+
+import json
+
+from tests.cli.conftest import Command, Program
+from tests.driving import Engine
+from trigger_celery.settings import SETTINGS
+
+
+def findings(command: Command) -> tuple[int, dict[str, list[str]]]:
+    result = command("doctor", "--json")
+    found: dict[str, list[str]] = {}
+    for finding in json.loads(result.stdout)["findings"]:
+        found.setdefault(finding["level"], []).append(finding["message"])
+    return result.exit_code, found
+
+
+def test_without_a_worker(command: Command) -> None:
+    code, found = findings(command)
+    assert code == 0
+    assert any("no worker is alive" in message for message in found["warning"])
+
+
+def test_workers_and_round_trip(command: Command, engine: Engine) -> None:
+    engine.register("w1", tasks=["send"])
+    shown = json.loads(command("doctor", "--json").stdout)
+    assert [worker["tasks"] for worker in shown["workers"]] == [["send"]]
+    assert shown["workers"][0]["alive"]
+    assert 0 < shown["server"]["round_trip_ms"] <= shown["server"]["slowest_round_trip_ms"]
+
+
+def test_runs_that_nobody_serves_are_an_error(command: Command, engine: Engine) -> None:
+    engine.register("w1")
+    engine.create("report", worker_queue="nights")
+    code, found = findings(command)
+    assert code == 1
+    (message,) = (message for message in found["error"] if "no live worker serves" in message)
+    assert "1 run(s) in queue" in message
+    assert "'report'" in message
+
+
+def test_a_silent_worker(command: Command, engine: Engine) -> None:
+    engine.register("w1", lease=1)
+    engine.clock.advance(60_000)
+    _, found = findings(command)
+    assert any("does not renew its lease" in message for message in found["warning"])
+
+
+def test_every_setting_with_its_source(command: Command) -> None:
+    shown = json.loads(command("doctor", "--json").stdout)["settings"]
+    assert [one["name"] for one in shown] == [setting.name for setting in SETTINGS]
+    sources = {one["name"]: one["source"] for one in shown}
+    assert sources["project"] == "keyword"
+    assert sources["store_retry"] == "default"
+    assert all(one["unit"] for one in shown)
+
+
+def test_passwords_are_hidden(program: Program) -> None:
+    url = "redis://ada:topsecret@localhost:1/0?password=hushhush"
+    for arguments in (["doctor"], ["doctor", "--json"], ["runs", "list"], ["version"]):
+        result = program(*arguments, env={"TRIGGER_REDIS_URL": url})
+        printed = result.stdout + result.stderr
+        assert "topsecret" not in printed
+        assert "hushhush" not in printed
+    assert program("doctor", env={"TRIGGER_REDIS_URL": url}).returncode == 69
+
+
+def test_the_source_of_an_address_from_the_command_line(program: Program) -> None:
+    shown = json.loads(program("doctor", "--json", "--redis-url", "redis://localhost:1").stdout)
+    assert shown["settings"][0]["source"] == "--redis-url"

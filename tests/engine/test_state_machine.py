@@ -1,0 +1,264 @@
+"""The scripts against a model in plain Python: any order of calls, any writer, however stale.
+
+`pytest --hypothesis-profile nightly --timeout 0` looks much longer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from tests import police
+from tests.driving import ERROR, Engine
+from tests.engine.lifecycle import state
+from tests.engine.run_model import Model, ModelRun
+from trigger_celery.engine import keys, sessions
+from trigger_celery.engine.attempts import Grant
+from trigger_celery.errors import CannotCancelError
+from trigger_celery.model.packet import JSON
+from trigger_celery.store.op import Call
+
+# Half seconds: every call happens on a full second and some ms, so no comparison is a close one.
+LEASE = 30_500
+SWEEP_GAP = LEASE // 2
+ATTEMPTS = {"t": 2, "u": 3}
+
+names = st.sampled_from(["w1", "w2", "w3"])
+anything = st.integers(0, 50)
+
+
+class Scripts(RuleBasedStateMachine):
+    """Every rule is one call of the engine, made on the store and on the model."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__()
+        self.engine = engine
+        self.engine.client.flushall()
+        self.model = Model(LEASE)
+        self.grants: list[Grant] = []
+        self.sent: list[list[Call]] = []
+        self._start_ms = self.engine.clock.now()
+        self._send = engine.store._sync.send
+        engine.store._sync.send = self._record  # type: ignore[method-assign]
+        self.tick()
+
+    def _record(self, calls: Any) -> list[Any]:
+        self.sent.append(list(calls))
+        return self._send(calls)
+
+    def teardown(self) -> None:
+        self.engine.store._sync.send = self._send  # type: ignore[method-assign]
+
+    def tick(self, seconds: int = 1) -> None:
+        """Go on to a later full second, and start to note what is sent."""
+        self.model.now += seconds * 1000
+        server = self.engine.clock.now() - int(self.engine.client.get(self._clock) or 0)
+        self.engine.client.set(self._clock, self._start_ms + self.model.now - server)
+        self.sent = []
+
+    @property
+    def _clock(self) -> str:
+        return keys.key(self.engine.scope, "clock")
+
+    def run_at(self, index: int) -> ModelRun:
+        return list(self.model.runs.values())[index % len(self.model.runs)]
+
+    @initialize()
+    def a_worker(self) -> None:
+        self.register("w1", {"t"})
+
+    @rule(
+        count=st.integers(1, 3),
+        task=st.sampled_from(["t", "t", "u"]),
+        queue=st.sampled_from(["", "q"]),
+        key=st.sampled_from(["", "a", "b"]),
+        delay=st.sampled_from([0, 0, 10_500, 40_500]),
+        priority=st.sampled_from([0, 5_000, -5_000]),
+        max_attempts=st.sampled_from([None, 1, 3]),
+    )
+    def create(
+        self, count: int, task: str, queue: str, key: str, delay: int, priority: int,
+        max_attempts: int | None,
+    ) -> None:  # fmt: skip
+        self.tick()
+        queue = queue or f"task/{task}"
+        for run in self.engine.create_many(
+            count, task, queue=queue, key=key, delay=delay, priority=priority,
+            max_attempts=max_attempts,
+        ):  # fmt: skip
+            self.model.create(ModelRun(run, task, queue, key, max_attempts), delay)
+
+    @rule(session=names, want=st.integers(1, 5), start=st.booleans())
+    def dequeue(self, session: str, want: int, start: bool) -> None:
+        self.tick()
+        lanes = {
+            lane: list(members)
+            for lane, members in police.keyspace(self.engine.client, self.engine.scope)
+            .of("lane")
+            .items()
+        }
+        taken = self.engine.dequeue(session, want, start=start).runs
+        if session not in self.model.sessions:
+            assert taken is None
+            return
+        assert taken is not None
+        assert len(taken) <= min(want, max(0, self.model.open()))
+        for grant in taken:
+            run = self.model.runs[grant.id]
+            lane = self.engine.fields(run.id)["lane"]
+            assert lanes[lane].pop(0) == run.id, "not the first of its lane"
+            assert self.model.room(run.queue, run.key) > 0, "over the limit"
+            self.model.take(run, session, int(grant.epoch), start=start)
+            assert (grant.attempt, grant.executing) == (run.attempt, start)
+        if len(taken) < want and self.model.open() > 0:
+            left = [
+                run
+                for run in self.model.runs.values()
+                if run.lane and self.model.room(run.queue, run.key) > 0
+            ]
+            assert not left, "slots are free and runs wait"
+        self.grants += taken
+
+    @precondition(lambda self: self.grants)
+    @rule(index=anything)
+    def start(self, index: int) -> None:
+        self.tick()
+        grant = self.grants[-1 - index % len(self.grants)]
+        wanted = self.model.start(self.model.runs[grant.id], int(grant.epoch))
+        assert self.engine.start(grant) == wanted
+
+    @precondition(lambda self: self.grants)
+    @rule(
+        index=anything,
+        ending=st.sampled_from(
+            [
+                ("done", None),
+                ("failed", None),
+                ("retry", 100),
+                ("retry", 30_500),
+                ("back", None),
+                ("unknown", None),
+                ("lost", 0),
+                ("lost", None),
+            ]
+        ),
+    )
+    def end(self, index: int, ending: tuple[str, int | None]) -> None:
+        self.tick()
+        kind, delay = ending
+        grant = self.grants[-1 - index % len(self.grants)]
+        wanted = self.model.end(self.model.runs[grant.id], int(grant.epoch), kind, delay)
+        detail = {"done": JSON, "failed": "FAILED"}.get(kind, "" if delay is None else delay)
+        assert self.engine.end(grant, kind, detail, ERROR) == wanted
+
+    @precondition(lambda self: self.grants)
+    @rule(index=anything, by=st.sampled_from([-1, 1, 10**9]))
+    def a_writer_with_an_epoch_that_never_was(self, index: int, by: int) -> None:
+        self.tick()
+        grant = self.grants[-1 - index % len(self.grants)]
+        if int(grant.epoch) + by == self.model.runs[grant.id].epoch:
+            return
+        forged = dataclasses.replace(grant, epoch=str(int(grant.epoch) + by))
+        assert self.engine.start(forged) is None
+        assert self.engine.end(forged) in ("stale", "final")
+
+    @precondition(lambda self: self.model.runs)
+    @rule(index=anything)
+    def cancel(self, index: int) -> None:
+        self.tick()
+        run = self.run_at(index)
+        wanted = self.model.cancel(run)
+        if wanted is None:
+            with pytest.raises(CannotCancelError):
+                self.engine.cancel(run.id)
+        else:
+            assert self.engine.cancel(run.id) == wanted
+
+    @rule(seconds=st.sampled_from([5, 10, 15, 31, 61]))
+    def pass_time(self, seconds: int) -> None:
+        self.tick(seconds)
+
+    @rule()
+    def fire_timers(self) -> None:
+        self.tick()
+        assert self.engine.fire() == self.model.fire()
+
+    @rule(session=names, tasks=st.sets(st.sampled_from(["t", "u"])))
+    def register(self, session: str, tasks: set[str]) -> None:
+        self.tick()
+        declared = {task: ATTEMPTS[task] for task in sorted(tasks)}
+        self.engine.register(session, declared, lease=LEASE, limit=self.model.environment_limit)
+        self.model.register(session, declared)
+
+    @rule(
+        limit=st.sampled_from([None, 0, 1, 2]),
+        environment_limit=st.sampled_from([None, None, 1, 3]),
+    )
+    def set_limits(self, limit: int | None, environment_limit: int | None) -> None:
+        self.tick()
+        self.model.limits["q"] = limit
+        self.model.environment_limit = environment_limit
+        self.engine.register("w1", ATTEMPTS, {"q": limit}, lease=LEASE, limit=environment_limit)
+        self.model.register("w1", ATTEMPTS)
+
+    @rule(session=names)
+    def renew(self, session: str) -> None:
+        self.tick()
+        assert self.engine.renew(session, LEASE) == self.model.renew(session)
+
+    @rule(session=names)
+    def close(self, session: str) -> None:
+        self.tick()
+        assert self.engine.close(session) == self.model.close(session)
+
+    @rule()
+    def sweep(self) -> None:
+        self.tick()
+        done = self.engine.run(sessions.sweep(self.engine.scope, LEASE, 5000, 10**9))
+        assert len(done.taken) == self.model.sweep(SWEEP_GAP)
+
+    @precondition(lambda self: self.sent)
+    @rule()
+    def repeat_what_was_sent_last(self) -> None:
+        client, scope = self.engine.client, self.engine.scope
+        before = state(client, scope, moment=True)
+        for calls in self.sent:
+            self._send(calls)
+        assert state(client, scope, moment=True) == before
+
+    @invariant()
+    def runs_are_as_in_the_model(self) -> None:
+        for run in self.model.runs.values():
+            fields = self.engine.fields(run.id)
+            found = (fields["status"], int(fields.get("attempt", 0)), int(fields.get("epoch", 0)))
+            assert found == (run.status, run.attempt, run.epoch), run
+
+    @invariant()
+    def the_store_is_in_order(self) -> None:
+        police.inspect(self.engine.client, self.engine.scope)
+
+
+def test_the_scripts_do_what_the_model_does(engine: Engine) -> None:
+    profile = settings()
+    often = profile.max_examples > 100
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        lambda: Scripts(engine),
+        settings=settings(
+            max_examples=profile.max_examples if often else 60,
+            stateful_step_count=80 if often else 40,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

@@ -1,0 +1,86 @@
+"""The server dies, freezes, comes back: workers and callers go on by themselves."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from tests.faults.conftest import LEASE
+from tests.faults.test_frozen_workers import let_pass
+from tests.waiting import wait_until
+from tests.worker.workers import Deployment
+
+pytestmark = pytest.mark.processes
+
+
+@pytest.mark.parametrize("pool", ["asyncio", "prefork", "threads"])
+def test_the_server_is_killed_and_restarted_under_load(
+    deploy: Callable[..., Deployment], pool: str
+) -> None:
+    deployment = deploy(keep=True)
+    deployment.server.stop()
+    deployment.server.start()
+    workers = [deployment.start_worker(pool, 4), deployment.start_worker("asyncio", 4)]
+    ids = deployment.batch("work", [{"seconds": 0.05}] * 150)
+    ids += deployment.batch("work-sync", [{"seconds": 0.05}] * 50)
+    for part in (40, 90):
+        wait_until(
+            lambda part=part: len(deployment.ledger(event="end")) >= part,
+            "the load is under way",
+            timeout=20,
+        )
+        deployment.server.kill()
+        deployment.server.start()
+        ids += deployment.batch("work", [{}] * 10)
+    statuses = deployment.wait_all(ids, timeout=50)
+    figures = deployment.count(f"server killed twice under {pool}, {dict(statuses)}", ids)
+    assert figures["lost"] == 0
+    assert figures["never_executed"] == 0
+    assert statuses == {"COMPLETED": 220}
+    assert all(worker.is_running for worker in workers)
+    assert deployment.run("echo", 1).output == 1
+
+
+def test_a_caller_waits_for_a_restart(deploy: Callable[..., Deployment]) -> None:
+    deployment = deploy(keep=True)
+    deployment.start_worker("asyncio")
+    deployment.run("echo", 1)
+    deployment.server.kill()
+    ids: list[str] = []
+    caller = threading.Thread(target=lambda: ids.append(deployment.trigger("echo", 2)))
+    caller.start()
+    let_pass(0.5)
+    deployment.server.start()
+    caller.join(10)
+    assert deployment.wait(ids[0]).output == 2
+
+
+@pytest.mark.parametrize("pool", ["asyncio", "prefork"])
+def test_the_server_freezes_for_longer_than_a_lease(deployment: Deployment, pool: str) -> None:
+    """All leases look lapsed then; nothing is taken over before they could be renewed."""
+    workers = [deployment.start_worker(pool, 2), deployment.start_worker("asyncio", 2)]
+    ids = deployment.batch("work", [{"seconds": 0.5}] * 8)
+    deployment.wait_for("begin", count=4)
+    sessions = set(deployment.sessions())
+    deployment.server.pause()
+    let_pass(1.5 * LEASE)
+    deployment.server.resume()
+    assert deployment.wait_all(ids) == {"COMPLETED": 8}
+    assert set(deployment.sessions()) == sessions
+    figures = deployment.count(f"server frozen for 1.5 leases under {pool}", ids)
+    assert figures["executed_twice"] == 0
+    assert all(worker.is_running for worker in workers)
+
+
+@pytest.mark.parametrize("pool", ["asyncio", "prefork"])
+def test_the_server_comes_back_empty(deployment: Deployment, pool: str) -> None:
+    """Without persistence the runs are gone; the workers register anew and serve new ones."""
+    worker = deployment.start_worker(pool, 2)
+    session = deployment.session_of(worker)
+    deployment.trigger("work", {"seconds": 0.5})
+    deployment.wait_for("begin")
+    deployment.server.restart()
+    wait_until(lambda: deployment.session_of(worker) not in (None, session), "it registered anew")
+    assert deployment.run("echo", 1).output == 1

@@ -1,0 +1,165 @@
+"""Celery's own ways to call a task make runs too, and give Celery's results."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from celery import Celery
+from celery.exceptions import TimeoutError as CeleryTimeoutError
+from celery.result import AsyncResult
+
+from tests.driving import Engine
+from trigger_celery import (
+    InvalidOptionError,
+    Task,
+    TriggerCelery,
+    UnknownOptionError,
+    runs,
+    task,
+)
+
+
+@pytest.fixture
+def my_task(trigger: TriggerCelery) -> Task[Any, Any]:
+    @task(id="t")
+    def my_task(payload: Any) -> Any:
+        """Return the payload."""
+        return payload
+
+    return my_task
+
+
+@pytest.fixture
+def worker(engine: Engine) -> Engine:
+    engine.register()
+    return engine
+
+
+def test_delay(my_task: Task[Any, Any]) -> None:
+    result = my_task.delay({"n": 1})
+    assert isinstance(result, AsyncResult)
+    run = runs.retrieve(result.id).sync()
+    assert (run.task_identifier, run.payload, run.status) == ("t", {"n": 1}, "QUEUED")
+
+
+def test_apply_async_takes_trigger_options(my_task: Task[Any, Any]) -> None:
+    result = my_task.apply_async(
+        ({"n": 1},), queue="q", tags=["x"], priority=5, concurrency_key="k", max_attempts=2
+    )
+    run = runs.retrieve(result.id).sync()
+    assert (run.queue, run.tags, run.priority) == ("q", ("x",), 5.0)
+    assert (run.concurrency_key, run.max_attempts) == ("k", 2)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda t: t.apply_async(kwargs={"payload": 7}),
+        lambda t: t.apply_async([7]),
+        lambda t: t.delay(payload=7),
+        lambda t: t.delay(7),
+    ],
+)
+def test_forms_of_one_payload(my_task: Task[Any, Any], call: Any) -> None:
+    assert runs.retrieve(call(my_task).id).sync().payload == 7
+
+
+def test_no_payload(my_task: Task[Any, Any]) -> None:
+    assert runs.retrieve(my_task.delay().id).sync().payload is None
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda t: t.delay(1, 2),
+        lambda t: t.delay(other=1),
+        lambda t: t.apply_async((1,), {"payload": 2}),
+    ],
+)
+def test_more_than_one_payload_is_refused(my_task: Task[Any, Any], call: Any) -> None:
+    with pytest.raises(InvalidOptionError, match="takes one payload"):
+        call(my_task)
+
+
+def test_countdown_and_eta_are_delays(my_task: Task[Any, Any]) -> None:
+    soon = datetime.now(UTC) + timedelta(minutes=1)
+    for options in ({"countdown": 60}, {"eta": soon}, {"delay": "1m"}):
+        run = runs.retrieve(my_task.apply_async((1,), **options).id).sync()
+        assert run.status == "DELAYED"
+        assert run.delayed_until is not None
+        assert abs(run.delayed_until - soon) < timedelta(seconds=10)
+
+
+def test_two_times_are_refused(my_task: Task[Any, Any]) -> None:
+    with pytest.raises(InvalidOptionError, match="one of countdown, delay"):
+        my_task.apply_async((1,), countdown=1, delay=1)
+
+
+@pytest.mark.parametrize("name", ["expire", "link", "contdown", "exchange"])
+def test_an_unknown_option_is_refused(my_task: Task[Any, Any], name: str) -> None:
+    with pytest.raises(UnknownOptionError, match=f"no option '{name}'") as raised:
+        my_task.apply_async((1,), **{name: 1})
+    assert name != "contdown" or "Did you mean 'countdown'" in str(raised.value)
+
+
+def test_the_result_follows_the_run(my_task: Task[Any, Any], worker: Engine) -> None:
+    result = my_task.delay(1)
+    assert (result.state, result.ready()) == ("PENDING", False)
+    grant = worker.take_one()
+    assert result.state == "STARTED"
+    worker.end(grant, data='{"n":1}')
+    assert (result.state, result.ready(), result.successful()) == ("SUCCESS", True, True)
+    assert result.get(timeout=5) == {"n": 1}
+    assert result.result == {"n": 1}
+
+
+def test_get_raises_what_the_run_failed_with(my_task: Task[Any, Any], worker: Engine) -> None:
+    result = my_task.delay(1)
+    worker.fail(worker.take_one())
+    with pytest.raises(Exception, match="ValueError: no"):
+        result.get(timeout=5)
+    assert (result.state, result.failed()) == ("FAILURE", True)
+    assert result.get(propagate=False) is not None
+
+
+def test_a_cancelled_run_is_revoked(my_task: Task[Any, Any], worker: Engine) -> None:
+    result = my_task.delay(1)
+    runs.cancel(result.id).sync()
+    assert result.state == "REVOKED"
+
+
+def test_get_waits_for_its_timeout_only(my_task: Task[Any, Any]) -> None:
+    with pytest.raises(CeleryTimeoutError):
+        my_task.delay(1).get(timeout=0.05)
+
+
+def test_an_unknown_run_is_pending(my_task: Task[Any, Any], app: Celery) -> None:
+    result = app.tasks["t"].AsyncResult("run_" + "0" * 26)
+    assert (result.state, result.ready()) == ("PENDING", False)
+
+
+def test_celery_knows_the_task_under_its_id(my_task: Task[Any, Any], app: Celery) -> None:
+    app.finalize()
+    registered = app.tasks["t"]
+    assert (registered.name, registered.app) == ("t", app)
+    assert registered("direct") == "direct"
+    assert runs.list().sync().runs == []
+
+
+def test_eager_mode_runs_here_and_now(my_task: Task[Any, Any], app: Celery) -> None:
+    app.conf.task_always_eager = True
+    assert my_task.delay(7).get() == 7
+    assert runs.list().sync().runs == []
+
+
+def test_a_task_defined_before_the_app_is_bound(registry: None, app: Celery) -> None:
+    @task(id="early")
+    def early() -> None:
+        """Do nothing."""
+
+    bound = TriggerCelery(app, redis_url="redis://localhost:1")
+    app.finalize()
+    assert "early" in app.tasks
+    bound.unbind()

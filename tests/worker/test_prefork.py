@@ -1,0 +1,83 @@
+"""What only processes can do: be killed, for a limit or from outside."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from tests.waiting import wait_until
+from tests.worker.workers import Deployment
+
+pytestmark = pytest.mark.processes
+
+
+@pytest.mark.parametrize("kind", ["limited-soft", "limited-soft-async"])
+def test_soft_time_limit(deployment: Deployment, kind: str) -> None:
+    deployment.start_worker("prefork", 1)
+    run = deployment.run(kind, {"seconds": 30})
+    assert (run.status, run.error.name) == ("FAILED", "SoftTimeLimitExceeded")
+    assert len(deployment.ledger(run.id, "begin")) == 1
+    assert deployment.run("echo", 1).output == 1
+
+
+def test_hard_time_limit(deployment: Deployment) -> None:
+    worker = deployment.start_worker("prefork", 1)
+    run = deployment.run("limited-hard", {"seconds": 30}, max_attempts=2)
+    assert (run.status, run.error.code) == ("CRASHED", "TASK_PROCESS_EXITED")
+    assert "TimeLimitExceeded" in run.error.message
+    assert [entry.attempt for entry in deployment.ledger(run.id, "begin")] == [1, 2]
+    assert deployment.run("echo", 1).output == 1
+    assert worker.is_running
+
+
+def test_a_process_that_dies_costs_one_attempt(deployment: Deployment) -> None:
+    worker = deployment.start_worker("prefork", 1)
+    run = deployment.run("fail-sync", {"what": "kill", "until": 1})
+    assert (run.status, run.output, run.attempt_count) == ("COMPLETED", 2, 2)
+    assert run.attempts[0].error.code == "TASK_PROCESS_EXITED"
+    assert worker.is_running
+
+
+def test_a_process_is_killed_from_outside(deployment: Deployment) -> None:
+    deployment.start_worker("prefork", 2)
+    run = deployment.trigger("once", {"seconds": 60})
+    (begun,) = deployment.wait_for("begin", run)
+    os.kill(begun.pid, signal.SIGKILL)
+    assert deployment.wait(run).status == "CRASHED"
+    ids = deployment.batch("work-sync", [{}] * 10)
+    assert deployment.wait_all(ids) == {"COMPLETED": 10}
+
+
+def test_idle_processes_are_killed_from_outside(deployment: Deployment) -> None:
+    worker = deployment.start_worker("prefork", 2)
+    for _ in range(3):
+        for child in worker.children():
+            os.kill(child, signal.SIGKILL)
+        ids = deployment.batch("work-sync", [{}] * 4)
+        assert deployment.wait_all(ids) == {"COMPLETED": 4}
+
+
+def test_processes_that_serve_one_run_each(deployment: Deployment) -> None:
+    deployment.start_worker("prefork", 2, arguments=("--max-tasks-per-child", "1"))
+    ids = deployment.batch("work", [{}] * 10)
+    assert deployment.wait_all(ids) == {"COMPLETED": 10}
+    assert len({entry.pid for entry in deployment.ledger(event="begin")}) == 10
+
+
+def test_a_worker_ends_with_its_processes(deployment: Deployment) -> None:
+    """Children of a killed worker do not go on for ever."""
+    worker = deployment.start_worker("prefork", 2)
+    assert deployment.run("echo", 1).output == 1
+    children = worker.children()
+    worker.kill(whole=False)
+    wait_until(lambda: not any(map(_lives, children)), "the pool processes are gone")
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

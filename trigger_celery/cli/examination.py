@@ -1,0 +1,185 @@
+"""What `doctor` finds out: settings, server, workers, runs that nobody takes."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from trigger_celery.bridge.binding import TriggerCelery
+from trigger_celery.engine.querying import (
+    UnservedRuns,
+    WorkerState,
+    list_unserved,
+    list_workers,
+    server_version,
+)
+from trigger_celery.errors import TriggerError, closest
+from trigger_celery.model.duration import format_duration
+from trigger_celery.model.run import Run, RunStatus
+from trigger_celery.sdk import runs
+from trigger_celery.settings import SETTINGS, Settings
+from trigger_celery.store.checks import Finding, check_server
+from trigger_celery.store.connection import mask
+from trigger_celery.store.op import ask, command
+
+ROUND_TRIPS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class SettingShown:
+    """A setting as `doctor` prints it."""
+
+    name: str
+    value: str
+    unit: str
+    source: str
+
+
+@dataclass
+class Examination:
+    """Everything `doctor` knows."""
+
+    settings: list[SettingShown] = field(default_factory=list)
+    server: dict[str, Any] = field(default_factory=dict)
+    workers: list[WorkerState] = field(default_factory=list)
+    unserved: list[UnservedRuns] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    unreachable: bool = False
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether there is no error among the findings."""
+        return not any(finding.level == "error" for finding in self.findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the examination as JSON-ready values."""
+        return {
+            "ok": self.is_fine,
+            "settings": [asdict(setting) for setting in self.settings],
+            "server": self.server,
+            "workers": [_worker(worker) for worker in self.workers],
+            "unserved": [asdict(unserved) for unserved in self.unserved],
+            "findings": [asdict(finding) for finding in self.findings],
+        }
+
+
+def examine(trigger: TriggerCelery, settings: Settings) -> Examination:
+    """Look at everything; what cannot be looked at becomes a finding."""
+    found = Examination(settings=shown_settings(settings))
+    found.findings += trigger.store.run_sync(check_server(trigger.store))
+    if any(finding.name == "connection" for finding in found.findings):
+        found.unreachable = True
+        return found
+    try:
+        _server(trigger, found)
+        _workers(trigger, found)
+    except TriggerError as problem:
+        found.findings.append(Finding("error", "commands", str(problem)))
+    return found
+
+
+def shown_settings(settings: Settings) -> list[SettingShown]:
+    """Return every setting with its source; passwords are masked."""
+    return [
+        SettingShown(
+            setting.name,
+            _value(setting.name, getattr(settings, setting.name)),
+            setting.unit,
+            settings.sources.get(setting.name, "default"),
+        )
+        for setting in SETTINGS
+    ]
+
+
+def _value(name: str, value: Any) -> str:
+    if value is None:
+        return "none"
+    if name == "redis_url":
+        return mask(value)
+    if name == "run_retention":
+        return format_duration(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _worker(worker: WorkerState) -> dict[str, Any]:
+    return {**asdict(worker), "since": worker.since.isoformat().replace("+00:00", "Z")}
+
+
+def _server(trigger: TriggerCelery, found: Examination) -> None:
+    store = trigger.store
+    version = store.run_sync(server_version())
+    times = []
+    for _ in range(ROUND_TRIPS):
+        began = time.perf_counter()
+        store.run_sync(ask(command("PING")))
+        times.append((time.perf_counter() - began) * 1000)
+    found.server = {
+        "address": store.address.shown,
+        "version": version,
+        "scope": trigger.scope,
+        "round_trip_ms": round(statistics.median(times), 3),
+        "slowest_round_trip_ms": round(max(times), 3),
+    }
+
+
+def _workers(trigger: TriggerCelery, found: Examination) -> None:
+    store, scope = trigger.store, trigger.scope
+    found.workers = store.run_sync(list_workers(scope))
+    found.unserved = store.run_sync(list_unserved(scope))
+    alive = [worker for worker in found.workers if worker.alive]
+    if not alive:
+        found.findings.append(
+            Finding(
+                "warning",
+                "workers",
+                "no worker is alive: runs wait until one starts",
+                "trigger-celery worker, or celery -A … worker",
+            )
+        )
+    for worker in found.workers:
+        if not worker.alive:
+            found.findings.append(_lapsed(worker))
+    found.findings += [_unserved(unserved, bool(alive)) for unserved in found.unserved]
+    parked = runs.list(status=RunStatus.PENDING_VERSION, limit=100).sync().runs
+    found.findings += _parked(parked, {task for worker in alive for task in worker.tasks})
+
+
+def _lapsed(worker: WorkerState) -> Finding:
+    return Finding(
+        "warning",
+        "workers",
+        f"{worker.hostname or worker.session} does not renew its lease; its {worker.busy} run(s) "
+        "are taken over by a live worker",
+        "look at its log; if it is gone, nothing is to be done",
+    )
+
+
+def _unserved(unserved: UnservedRuns, others: bool) -> Finding:
+    where = f"worker queue {unserved.worker_queue!r}" if unserved.worker_queue else "a worker queue"
+    fix = f"start a worker with -Q {unserved.worker_queue or '<queue>'}"
+    return Finding(
+        "error" if others else "warning",
+        "routing",
+        f"{unserved.runs} run(s) in queue {unserved.queue!r} (such as {unserved.task!r}) wait for "
+        f"{where}, which no live worker serves",
+        f"{fix}, or correct task_routes" if others else fix,
+    )
+
+
+def _parked(parked: list[Run], known: set[str]) -> list[Finding]:
+    counts: dict[str, int] = {}
+    for run in parked:
+        counts[run.task_identifier] = counts.get(run.task_identifier, 0) + 1
+    more = " or more" if len(parked) == 100 else ""
+    return [
+        Finding(
+            "warning",
+            "tasks",
+            f"{count}{more} run(s) of {task!r} wait for a worker that has this task."
+            f"{closest(task, known)}",
+            "import the module that defines it in the worker, or cancel the runs",
+        )
+        for task, count in sorted(counts.items())
+    ]
