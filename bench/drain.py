@@ -17,7 +17,7 @@ RUNS = 10_000
 
 def _ours(rig: Rig, task: Any, pool: str, concurrency: int) -> float:
     rig.reset()
-    count=3000
+    count = rig.count(RUNS, 1000)
     queue_runs(task, [{"i": i} for i in range(count)])
     with rig.our_worker(count, pool=pool, concurrency=concurrency) as worker:
         return drain_rate(worker.series())
@@ -25,7 +25,7 @@ def _ours(rig: Rig, task: Any, pool: str, concurrency: int) -> float:
 
 def _celery(rig: Rig, task: Any, pool: Pool) -> float:
     rig.reset()
-    count=3000
+    count = rig.count(RUNS, 1000)
     publish(task, count)
     with rig.celery_worker(pool, count) as worker:
         return drain_rate(worker.series())

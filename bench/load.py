@@ -52,10 +52,9 @@ def rates(calls: Sequence[Callable[[int], Any]], count: int) -> list[float]:
 def paced_latencies(
     sides: Sequence[tuple[Callable[[Any], Any], Worker]], count: int
 ) -> list[list[float]]:
-    """Trigger at a slow pace, one side after the other; return for each side the seconds from
-    just before a trigger to its task's start.
+    """Trigger at a slow pace, one side after the other; return each side's start latencies.
 
-    The monotonic clock is the same in every process of a machine.
+    They are the seconds from just before a trigger to the first line of its task. The monotonic clock is the same in every process of a machine.
     """
     for trigger, worker in sides:
         for i in range(WARM_UP):

@@ -2,42 +2,12 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
+from trigger_celery import errors
 from trigger_celery.bridge.binding import TriggerCelery
 from trigger_celery.bridge.context import Context
 from trigger_celery.bridge.registry import Queue
 from trigger_celery.engine.querying import QueueState, RunPage
-from trigger_celery.errors import (
-    AbortTaskRunError,
-    BatchTooLargeError,
-    CannotCancelError,
-    ConfigurationError,
-    DefinitionError,
-    DuplicateTaskIdError,
-    InputError,
-    InvalidDurationError,
-    InvalidOptionError,
-    InvalidQueueError,
-    InvalidTagsError,
-    MetadataTooLargeError,
-    NotBoundError,
-    OutputError,
-    PayloadNotSerializableError,
-    PayloadTooLargeError,
-    PayloadValidationError,
-    PollTimeoutError,
-    RunLeaseLostError,
-    RunNotFoundError,
-    ServerUnfitError,
-    SettingsError,
-    StateError,
-    StoreAuthenticationError,
-    StoreError,
-    StoreUnavailableError,
-    SyncInAsyncError,
-    TriggerError,
-    UnknownOptionError,
-    UnknownTaskOptionError,
-)
+from trigger_celery.errors import *  # noqa: F403 - the whole tree is public
 from trigger_celery.model.retry import Retry
 from trigger_celery.model.run import Attempt, Run, RunError, RunStatus
 from trigger_celery.sdk import queues, runs, tasks
@@ -55,52 +25,23 @@ except PackageNotFoundError:
     __version__ = "0.0.0"
 
 __all__ = [
-    "AbortTaskRunError",
+    *errors.__all__,
     "Attempt",
     "BatchHandle",
     "BatchItem",
-    "BatchTooLargeError",
-    "CannotCancelError",
     "Config",
-    "ConfigurationError",
     "Context",
-    "DefinitionError",
-    "DuplicateTaskIdError",
-    "InputError",
-    "InvalidDurationError",
-    "InvalidOptionError",
-    "InvalidQueueError",
-    "InvalidTagsError",
-    "MetadataTooLargeError",
-    "NotBoundError",
     "Op",
-    "OutputError",
-    "PayloadNotSerializableError",
-    "PayloadTooLargeError",
-    "PayloadValidationError",
-    "PollTimeoutError",
     "Queue",
     "QueueState",
     "Retry",
     "Run",
     "RunError",
     "RunHandle",
-    "RunLeaseLostError",
-    "RunNotFoundError",
     "RunPage",
     "RunStatus",
-    "ServerUnfitError",
-    "SettingsError",
-    "StateError",
-    "StoreAuthenticationError",
-    "StoreError",
-    "StoreUnavailableError",
-    "SyncInAsyncError",
     "Task",
     "TriggerCelery",
-    "TriggerError",
-    "UnknownOptionError",
-    "UnknownTaskOptionError",
     "define_config",
     "install_as_trigger",
     "logger",

@@ -39,6 +39,39 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+__all__ = [
+    "AbortTaskRunError",
+    "BatchTooLargeError",
+    "CannotCancelError",
+    "ConfigurationError",
+    "DefinitionError",
+    "DuplicateTaskIdError",
+    "InputError",
+    "InvalidDurationError",
+    "InvalidOptionError",
+    "InvalidQueueError",
+    "InvalidTagsError",
+    "MetadataTooLargeError",
+    "NotBoundError",
+    "OutputError",
+    "PayloadNotSerializableError",
+    "PayloadTooLargeError",
+    "PayloadValidationError",
+    "PollTimeoutError",
+    "RunLeaseLostError",
+    "RunNotFoundError",
+    "ServerUnfitError",
+    "SettingsError",
+    "StateError",
+    "StoreAuthenticationError",
+    "StoreError",
+    "StoreUnavailableError",
+    "SyncInAsyncError",
+    "TriggerError",
+    "UnknownOptionError",
+    "UnknownTaskOptionError",
+]
+
 
 class TriggerError(Exception):
     """Root of every error of this library."""

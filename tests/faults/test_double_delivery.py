@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -28,13 +27,13 @@ def executed(trigger: TriggerCelery) -> list[Any]:
 
 
 @pytest.fixture
-def request_of(app: Celery) -> Iterator[Any]:
+def request_of(app: Celery) -> Any:
     app.finalize()
 
     def make(run: str) -> dict[str, Any]:
         return {"id": run, "task": "t", "args": (1,), "kwargs": {}, "hostname": "h"}
 
-    yield make
+    return make
 
 
 def test_start_answers_the_first_caller_only(engine: Engine) -> None:

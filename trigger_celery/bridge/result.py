@@ -7,7 +7,7 @@ from typing import Any
 from celery import Celery, states
 from celery.backends.base import Backend
 from celery.exceptions import TimeoutError as CeleryTimeoutError
-from celery.result import AsyncResult
+from celery.result import AsyncResult as AsyncResult
 
 from trigger_celery.bridge import context
 from trigger_celery.engine.querying import read_run, wait_for_end

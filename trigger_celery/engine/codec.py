@@ -57,6 +57,9 @@ def run_of(run_id: str, flat: Sequence[bytes], bodies: Sequence[Any] = ()) -> Ru
     if bodies:
         payload, output, error, metadata = (item.decode() for item in bodies[:4])
         attempts = tuple(_attempt(raw) for raw in bodies[4])
+        declared = bodies[5].decode()
+        if declared:
+            fields.setdefault("max", declared)
     output = output or fields.get("output", "")
     payload = payload or fields.get("payload", "")
     prio = int(fields.get("prio", 0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast, overload
+from typing import Any, Generic, Protocol, TypeVar, cast, overload
 
 from trigger_celery.bridge import context
 from trigger_celery.bridge.registry import (
@@ -13,6 +13,7 @@ from trigger_celery.bridge.registry import (
     TaskDefinition,
     inspect_function,
 )
+from trigger_celery.bridge.result import AsyncResult
 from trigger_celery.bridge.schema import Schema
 from trigger_celery.errors import DefinitionError, UnknownTaskOptionError, closest
 from trigger_celery.model import task_options as check
@@ -22,9 +23,6 @@ from trigger_celery.sdk import triggering
 from trigger_celery.sdk.batch_items import BatchItem
 from trigger_celery.sdk.handle import BatchHandle, RunHandle
 from trigger_celery.store.op import Op
-
-if TYPE_CHECKING:
-    from celery.result import AsyncResult
 
 PayloadT = TypeVar("PayloadT")
 OutputT = TypeVar("OutputT")

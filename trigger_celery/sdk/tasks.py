@@ -23,12 +23,12 @@ def trigger(task_id: str, payload: Any = None, **options: Any) -> Op[RunHandle]:
     The payload is sent as it is: a schema is checked in the worker, where a bad payload fails
     the run without a retry. An id that no worker knows is accepted; the run waits for one.
     """
-    return triggering.trigger(triggering_definition(task_id), task_id, payload, options)
+    return triggering.trigger(_definition(task_id), task_id, payload, options)
 
 
 def batch_trigger(task_id: str, items: Sequence[BatchItem | Mapping[str, Any]]) -> Op[BatchHandle]:
     """Make a run of the task for each of up to 1,000 items, in one pipeline."""
-    return triggering.batch_trigger(triggering_definition(task_id), task_id, items)
+    return triggering.batch_trigger(_definition(task_id), task_id, items)
 
 
 def trigger_and_poll(
@@ -40,7 +40,7 @@ def trigger_and_poll(
     run goes on. None waits for ever.
     """
     bound = context.current()
-    run = build_run(bound, triggering_definition(task_id), task_id, payload, options)
+    run = build_run(bound, _definition(task_id), task_id, payload, options)
 
     retention = bound.settings.run_retention
     return bound.op(
@@ -48,7 +48,7 @@ def trigger_and_poll(
     )
 
 
-def triggering_definition(task_id: str) -> Any:
+def _definition(task_id: str) -> Any:
     """Return what is known here of an id, without its schema: by id nothing is validated."""
     check_task_id(task_id)
     definition = triggering.known(task_id)

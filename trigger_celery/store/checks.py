@@ -1,4 +1,4 @@
-"""Is this server fit to hold runs? Asked at the start of a worker and by `doctor`."""
+"""Is this server fit to hold runs? Asked before the first call of a process, and by `doctor`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from trigger_celery.errors import (
     ServerUnfitError,
@@ -17,7 +17,9 @@ from trigger_celery.errors import (
 )
 from trigger_celery.store.op import Call, Flow, command
 from trigger_celery.store.scripts import Script
-from trigger_celery.store.store import Store
+
+if TYPE_CHECKING:
+    from trigger_celery.store.store import Store
 
 OLDEST: Final = {"redis": (6, 2), "valkey": (7, 2)}
 MAX_SKEW: Final = 5.0

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from trigger_celery.errors import SyncInAsyncError
 from trigger_celery.store.aio import AsyncBlockingReader, AsyncRunner
+from trigger_celery.store.checks import require_fit
 from trigger_celery.store.connection import async_factory, parse_address, sync_factory
 from trigger_celery.store.notify import AsyncNotifier, SyncNotifier
 from trigger_celery.store.op import Call, Flow
@@ -20,11 +21,20 @@ T = TypeVar("T")
 class Store:
     """Runs flows against one server and one scope (`{tc:<project>:<env>}`).
 
-    Cheap to make: the first call connects. Sync connections belong to the process, asyncio
+    Cheap to make: the first call connects. When *checked*, it also asks whether the server is fit to
+    hold runs: one that evicts keys or refuses scripts raises before anything is stored. Sync connections belong to the process, asyncio
     connections to the running loop; neither survives a fork.
     """
 
-    def __init__(self, url: str, scope: str, *, timeout: float = 5.0, retry_for: float = 5.0):
+    def __init__(
+        self,
+        url: str,
+        scope: str,
+        *,
+        timeout: float = 5.0,
+        retry_for: float = 5.0,
+        checked: bool = False,
+    ) -> None:
         self.address = parse_address(url)
         self.scope = scope
         self._timeout = timeout
@@ -39,13 +49,14 @@ class Store:
         ] = weakref.WeakKeyDictionary()
         self._inherited: list[Any] = []
         self._pid = os.getpid()
+        self._fit = not checked
 
     def run_sync(self, flow: Flow[T]) -> T:
         """Run a flow and block. Raises SyncInAsyncError inside a running event loop."""
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            return self._sync.run(flow)
+            return self.run_blocking(flow)
         raise SyncInAsyncError(
             ".sync() would block the running event loop. In async code write `await …` instead "
             "of `….sync()`; from a sync function called by async code, run it in a thread "
@@ -54,11 +65,22 @@ class Store:
 
     def run_blocking(self, flow: Flow[T]) -> T:
         """Run a flow and block, even inside a running event loop."""
+        if not self._fit:
+            self._sync.run(require_fit(self))
+            self._fit = True
+        return self._sync.run(flow)
+
+    def run_unchecked(self, flow: Flow[T]) -> T:
+        """Run a flow and block, without asking first whether the server is fit to hold runs."""
         return self._sync.run(flow)
 
     async def run_async(self, flow: Flow[T]) -> T:
         """Run a flow on the running event loop."""
-        return await self.runner().run(flow)
+        runner = self.runner()
+        if not self._fit:
+            await runner.run(require_fit(self))
+            self._fit = True
+        return await runner.run(flow)
 
     def runner(self) -> AsyncRunner:
         """Return the asyncio runner of the running loop."""

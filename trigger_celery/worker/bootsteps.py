@@ -40,14 +40,16 @@ class RunWorker(bootsteps.StartStopStep):
         """Register and begin to pull runs."""
         assert self._trigger is not None  # noqa: S101 - include_if
         names = consumed_queues(worker)
-        pool_name = type(worker.pool).__module__.rsplit(".", 1)[-1]
+        ours = isinstance(worker.pool, TaskPool)
+        pool_name = "asyncio" if ours else type(worker.pool).__module__.rsplit(".", 1)[-1]
         self._session = WorkerSession(self._trigger, worker, names, pool_name)
         self._services = ServiceRunner(self._trigger)
-        kind = LoopConsumer if isinstance(worker.pool, TaskPool) else ThreadConsumer
+        kind = LoopConsumer if ours else ThreadConsumer
         self._consumer = kind(self._trigger, worker, self._session, self._services)
         self._session.start()
         self._services.start()
         self._consumer.start()
+        signals.worker_shutting_down.connect(self._on_shutting_down, weak=False)
         signals.worker_shutdown.connect(self._on_shutdown, weak=False)
         logger.info(
             "runs of %s are served as %s",
@@ -55,6 +57,11 @@ class RunWorker(bootsteps.StartStopStep):
             self._session.id,
             extra={"action": "session_started", "session": self._session.id},
         )
+
+    def _on_shutting_down(self, **_: Any) -> None:
+        """The signal has come; Celery's loop notices within a second. No runs from now on."""
+        if self._consumer is not None:
+            self._consumer.close()
 
     def stop(self, worker: Any) -> None:
         """Take no more runs; on the asyncio pool, wait for those under way."""
@@ -69,6 +76,7 @@ class RunWorker(bootsteps.StartStopStep):
 
     def _on_shutdown(self, **_: Any) -> None:
         """The pool has stopped: give back what is left and leave."""
+        signals.worker_shutting_down.disconnect(self._on_shutting_down)
         signals.worker_shutdown.disconnect(self._on_shutdown)
         if self._services is not None:
             self._services.stop()

@@ -111,6 +111,11 @@ class LoopConsumer:
     def finish(self) -> None:
         """Nothing is left to record after `drain`."""
 
+    def close(self) -> None:
+        """Take no more runs. Safe in a signal handler."""
+        if self._pool.loop.is_running():
+            self._soon(self._close)
+
     def _close(self) -> None:
         self._closing = True
         for job in [job for job in self._jobs.values() if job.waiting]:

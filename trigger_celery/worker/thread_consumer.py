@@ -76,6 +76,11 @@ class ThreadConsumer:
         self._main.start()
         threading.Thread(target=self._read_mailbox, name="trigger-mailbox", daemon=True).start()
 
+    def close(self) -> None:
+        """Take no more runs. Safe in a signal handler."""
+        self._closing = True
+        self._wake.set()
+
     def drain(self, grace: float | None) -> None:
         """Take no more runs. The pool waits for those under way when it stops."""
         self._closing = True

@@ -3,7 +3,7 @@
 -- KEYS  scope
 -- ARGV  run_id channel watch bodies
 --       channel '': do not watch; watch: end or all. bodies '0': only the hash.
--- REPLY {fields and values, payload, output, error, metadata, attempts} | empty when unknown
+-- REPLY {fields and values, payload, output, error, metadata, attempts, declared max attempts} | empty when unknown
 -- TTL   watch: 1 hour
 local fields = redis.call('HGETALL', key_run(run_id))
 if #fields == 0 then return {} end
@@ -16,6 +16,13 @@ if channel ~= '' then
 end
 if bodies == '0' then return { fields } end
 local function text(value) return value or '' end
+
+-- What workers declared for the task counts unless the trigger said otherwise.
+local function declared_max()
+  local known = redis.call('HGET', key_tasks(), redis.call('HGET', key_run(run_id), 'task'))
+  return known and string.match(known, '^[^\31]*\31[^\31]*\31(%d+)')
+end
+
 return {
   fields,
   text(redis.call('GET', key_payload(run_id))),
@@ -23,4 +30,5 @@ return {
   text(redis.call('GET', key_error(run_id))),
   text(redis.call('GET', key_metadata(run_id))),
   redis.call('LRANGE', key_attempts(run_id), 0, -1),
+  text(declared_max()),
 }
