@@ -6,7 +6,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from bench.pools import POOLS
+from bench.pools import PREFORK
 from bench.rows import Benchmark, Row, Sample, percentile
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def measure(rig: Rig) -> dict[str, Sample]:
         ours = _late(worker.series(), moment)
         queued = _queued_late(rig, moment)
     rig.reset()
-    with rig.celery_worker(POOLS[0], 1, count) as worker:
+    with rig.celery_worker(PREFORK, 1, count) as worker:
         rig.plain.timed.delay({"i": 0})
         worker.series()
         time.sleep(0.5)

@@ -2,7 +2,6 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
-from trigger_celery import errors
 from trigger_celery.bridge.binding import TriggerCelery
 from trigger_celery.bridge.context import Context
 from trigger_celery.bridge.registry import Queue
@@ -25,30 +24,15 @@ except PackageNotFoundError:
     __version__ = "0.0.0"
 
 __all__ = [
-    *errors.__all__,
-    "Attempt",
-    "BatchHandle",
-    "BatchItem",
-    "Config",
-    "Context",
-    "Op",
-    "Queue",
-    "QueueState",
-    "Retry",
-    "Run",
-    "RunError",
-    "RunHandle",
-    "RunPage",
-    "RunStatus",
-    "Task",
-    "TriggerCelery",
-    "define_config",
-    "install_as_trigger",
-    "logger",
-    "queue",
-    "queues",
-    "runs",
-    "schema_task",
-    "task",
-    "tasks",
-]
+    "AbortTaskRunError", "Attempt", "BatchHandle", "BatchItem", "BatchTooLargeError",
+    "CannotCancelError", "Config", "ConfigurationError", "Context", "DefinitionError",
+    "DuplicateTaskIdError", "InputError", "InvalidDurationError", "InvalidOptionError",
+    "InvalidQueueError", "InvalidTagsError", "MetadataTooLargeError", "NotBoundError", "Op",
+    "OutputError", "PayloadNotSerializableError", "PayloadTooLargeError",
+    "PayloadValidationError", "PollTimeoutError", "Queue", "QueueState", "Retry", "Run",
+    "RunError", "RunHandle", "RunLeaseLostError", "RunNotFoundError", "RunPage", "RunStatus",
+    "ServerUnfitError", "SettingsError", "StateError", "StoreAuthenticationError", "StoreError",
+    "StoreUnavailableError", "SyncInAsyncError", "Task", "TriggerCelery", "TriggerError",
+    "UnknownOptionError", "UnknownTaskOptionError", "define_config", "install_as_trigger",
+    "logger", "queue", "queues", "runs", "schema_task", "task", "tasks",
+]  # fmt: skip

@@ -11,7 +11,7 @@ A script opens with a header that is its contract:
 ```
 
 The loader turns the names after ARGV into Lua locals (`rest...` is the index of the first of
-the remaining arguments) and puts the key functions the script uses in front of it.
+the remaining arguments) and writes the key functions out where the script calls them.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
 
+from trigger_celery.store.lua_source import inlined, without_unused
 from trigger_celery.store.op import Arg, Call
 
 _INCLUDE = re.compile(r"^-- INCLUDE (\w+)\s*$", re.MULTILINE)
@@ -100,6 +101,7 @@ class ScriptLibrary:
         rest = bool(names) and names[-1].endswith("...")
         fixed = names[:-1] if rest else names
         body = self._expand(source, seen=set())
+        body = without_unused(inlined(body, self._preludes))
         used = dict.fromkeys(_WORD.findall(body))
         lines = [self._preludes[word] for word in used if word in self._preludes]
         if fixed:

@@ -52,14 +52,7 @@ def pack(call: Call, *, by_text: bool = False) -> bytes:
         parts += [pack_arg(1), pack_arg(call.scope)]
     else:
         parts = [b"*%d\r\n" % (4 + len(call.args)), script.head, pack_arg(call.scope)]
-    for arg in call.args:  # pack_arg, without the price of a call each
-        if type(arg) is str:
-            data = arg.encode()
-        elif type(arg) is bytes:
-            data = arg
-        else:
-            data = b"%d" % arg if type(arg) is int else repr(arg).encode()
-        parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
+    parts.extend(map(pack_arg, call.args))
     return b"".join(parts)
 
 

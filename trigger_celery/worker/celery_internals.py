@@ -84,7 +84,7 @@ def being_terminated() -> bool:
 
 def shutting_down_cold() -> bool:
     """Tell whether the worker was told not to wait for what is under way."""
-    return state.should_terminate not in (None, False)
+    return state.should_terminate is not None and state.should_terminate is not False
 
 
 def dropped(result: Any) -> bool:

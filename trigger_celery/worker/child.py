@@ -10,8 +10,6 @@ import logging
 from dataclasses import astuple
 from typing import Any
 
-from celery import current_app
-
 from trigger_celery.bridge import context
 from trigger_celery.bridge.binding import TriggerCelery
 from trigger_celery.bridge.registry import REGISTRY
@@ -91,7 +89,7 @@ def _start(trigger: TriggerCelery, grant: Grant) -> str | None:
 def _execute(trigger: TriggerCelery, grant: Grant, request: dict[str, Any]) -> Outcome:
     definition = REGISTRY.tasks[grant.task]
     execution = RunExecution(trigger, definition, grant, _invoke)
-    task = current_app.tasks[grant.task]
+    task = trigger.app.tasks[grant.task]
     follow_job(task)
     job = current_job.set(execution)
     running = context.current_execution.set(execution)

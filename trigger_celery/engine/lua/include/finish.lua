@@ -6,11 +6,11 @@
 --   back     not started after all      unknown  the worker does not have the task
 -- Answers: ok | stale (another owner, or not in a state to end) | final (ended otherwise before)
 --   | gone (no such run).
+-- INCLUDE requeue
 local STATE = {
   'status', 'epoch', 'owner', 'lane', 'created', 'n', 'watch', 'attempt', 'since', 'op',
   'task', 'payload', 'prio', 'queued',
 }
-local REQUEUE_FROM_MS = 30000
 local MAX_LOSSES = 3
 
 local function seal(id, f, retention, now, noted)
@@ -24,12 +24,6 @@ local function seal(id, f, retention, now, noted)
   return ttl
 end
 
-local function note_attempt(id, f, now, error)
-  redis.call('RPUSH', key_attempts(id), '{"number":' .. (f[8] or '0') .. ',"started":'
-    .. (f[9] or int(now)) .. ',"finished":' .. int(now) .. ',"error":' .. error .. '}')
-  redis.call('LTRIM', key_attempts(id), -250, -1)
-end
-
 -- Stores a long output; returns the fields that the run's record gets for it.
 local function put_output(id, ptype, data, ttl)
   local fields = {}
@@ -41,50 +35,6 @@ local function put_output(id, ptype, data, ttl)
     redis.call('SET', key_output(id), data, 'PX', ttl)
   end
   return unpack(fields)
-end
-
--- Another live worker may have the task: then the run tries again in a moment.
-local function known_elsewhere(task, session)
-  for _, other in ipairs(redis.call('ZRANGE', key_workers(), 0, 99)) do
-    local tasks = redis.call('HGET', key_worker(other), 'tasks') or ''
-    if other ~= session and string.find(tasks, '\31' .. task .. '\31', 1, true) then
-      return true
-    end
-  end
-  return false
-end
-
-local function give_back(run, f, op_id, kind, now, freed)
-  release(run.id, f[4], f[3], freed)
-  local attempt = tonumber(f[8] or '0')
-  if run.before == 'EXECUTING' then attempt = attempt - 1 end
-  redis.call('HDEL', key_run(run.id), 'owner')
-  if kind == 'unknown' and not known_elsewhere(f[11], f[3]) then
-    change(run, 'PENDING_VERSION', now, 'op', op_id, 'attempt', attempt)
-    redis.call('ZADD', key_parked(token(f[11])), f[5], run.id)
-    return
-  end
-  local lane = kind == 'unknown' and lane_of(f[11], f[4]) or f[4]
-  change(run, 'QUEUED', now, 'op', op_id, 'attempt', attempt, 'lane', lane)
-  if kind == 'unknown' then
-    redis.call('ZADD', key_timers(), int(now + 500), run.id)
-    hurry(now + 500, now)
-  else
-    enqueue(lane, { int(tonumber(f[14]) - tonumber(f[13] or '0')), run.id })
-  end
-end
-
-local function retry(run, f, op_id, delay, error, now, freed)
-  note_attempt(run.id, f, now, error)
-  if delay < REQUEUE_FROM_MS then
-    change(run, 'EXECUTING', now, 'op', op_id, 'attempt', int(tonumber(f[8]) + 1),
-      'since', now + delay)
-    return
-  end
-  release(run.id, f[4], f[3], freed)
-  redis.call('HDEL', key_run(run.id), 'owner')
-  change(run, 'QUEUED', now, 'op', op_id)
-  redis.call('ZADD', key_timers(), int(now + delay), run.id)
 end
 
 local function finish(op_id, id, epoch, kind, detail, data, retention, now, freed)

@@ -1,0 +1,312 @@
+"""A contract for every private symbol of Celery that the library uses: what it relies on."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from billiard import common as billiard_common
+from billiard.pool import ApplyResult, ThreadPool
+from celery import Celery, states
+from celery.exceptions import WorkerLostError
+from celery.result import AsyncResult
+from celery.worker import state
+from celery.worker.autoscale import Autoscaler
+from celery.worker.consumer import Consumer
+from kombu.asynchronous import Hub
+
+from trigger_celery.bridge import celery_task
+from trigger_celery.engine.attempts import Grant
+from trigger_celery.worker import celery_internals as internals
+from trigger_celery.worker.request import RunRequest, make_request
+
+GRANT = Grant("run_1", "1", 1, True, "plain", "q", "", 0, 0, 0, None, (), "application/json", "1")
+
+
+@pytest.fixture
+def plain(app: Celery) -> Any:
+    @app.task(name="plain", ignore_result=True, shared=False)
+    def plain(value: Any) -> Any:
+        if isinstance(value, BaseException):
+            raise value
+        return value
+
+    app.finalize()
+    return app.tasks["plain"]
+
+
+class Events:
+    enabled = True
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+
+    def send(self, kind: str, **fields: Any) -> None:
+        self.sent.append(kind)
+
+
+@pytest.fixture
+def request_(app: Celery, plain: Any) -> Iterator[Any]:
+    worker = SimpleNamespace(hostname="w@h", app=app)
+    made = make_request(worker, Events(), plain, GRANT, 1)  # type: ignore[arg-type]
+    yield made
+    internals.task_ready(made)
+
+
+# celery._state and the request stacks
+
+
+def test_ident_functions_of_the_stacks_can_be_replaced(plain: Any) -> None:
+    from celery import _state
+
+    before = _state._task_stack.__ident_func__
+    try:
+        internals.follow_job(plain)
+        for stack in (_state._task_stack, plain.request_stack):
+            token = internals.current_job.set("one")
+            stack.push("of one")
+            internals.current_job.set("two")
+            assert stack.top is None
+            internals.current_job.set("one")
+            assert stack.top == "of one"
+            stack.pop()
+            internals.current_job.reset(token)
+    finally:
+        _state._task_stack.__ident_func__ = before
+
+
+# celery.app.trace
+
+
+@pytest.mark.parametrize(("value", "failed"), [(5, 0), (ValueError("no"), 1)])
+def test_tracer(plain: Any, value: Any, failed: int) -> None:
+    plain.__trace__ = None
+    request = {"id": "run_1", "args": (value,), "kwargs": {}, "hostname": "h", "is_eager": False}
+    outcome = internals.trace(plain, "run_1", (value,), request)
+    assert outcome[0] == failed
+    assert isinstance(outcome[2], float | None)
+    assert plain.__trace__ is not None
+    if failed:
+        assert isinstance(outcome[1], internals.ExceptionInfo)
+        assert internals.cause(outcome[1]) is value
+    else:
+        assert outcome[1] in (5, "5")
+
+
+def test_tracer_lets_retry_and_ignore_through(plain: Any) -> None:
+    request = {"id": "run_1", "args": (), "kwargs": {}, "hostname": "h", "is_eager": False}
+    for problem in (internals.Retry(exc=ValueError("no"), when=1.0), internals.Ignore()):
+        failed, value, _ = internals.trace(plain, "run_1", (problem,), request)
+        assert (failed, type(internals.cause(value))) == (1, type(problem))
+
+
+# celery.concurrency.base
+
+
+def test_apply_target_calls_back() -> None:
+    seen: list[Any] = []
+    internals.apply_target(
+        lambda x: x + 1, (1,), {}, seen.append, lambda pid, at: seen.append((pid, at))
+    )
+    (pid, at), value = seen
+    assert isinstance(pid, int)
+    assert at <= time.monotonic()
+    assert value == 2
+
+
+def test_apply_target_reports_what_is_no_exception_and_raises_the_others() -> None:
+    seen: list[Any] = []
+
+    def leave() -> None:
+        raise SystemExit(1)
+
+    internals.apply_target(leave, (), {}, seen.append)
+    assert isinstance(internals.cause(seen[0]), WorkerLostError)
+    with pytest.raises(ZeroDivisionError):
+        internals.apply_target(lambda: 1 / 0, (), {}, seen.append)
+
+
+def test_base_pool_has_what_ours_overrides() -> None:
+    for name in ("on_start", "on_stop", "on_terminate", "on_apply", "terminate_job", "_get_info"):  # fmt: skip
+        assert callable(getattr(internals.BasePool, name))
+    made = internals.BasePool(limit=3)
+    assert made.num_processes == 3
+
+
+# celery.worker.state and request
+
+
+def test_a_request_goes_through_the_sets_of_the_worker(request_: Any) -> None:
+    assert request_ in state.reserved_requests
+    assert request_ not in internals.active_requests
+    request_.on_accepted(7, time.monotonic())
+    assert request_ in internals.active_requests
+    assert request_.worker_pid == 7
+    assert request_.info()["id"] == "run_1"
+    request_.on_success((0, "1", 0.1))
+    assert request_ not in internals.active_requests
+    assert state.requests.get("run_1") is None
+    assert request_._eventer.sent == ["task-received", "task-started", "task-succeeded"]
+
+
+def test_a_failure_and_a_retry_of_a_request(request_: Any) -> None:
+    for problem, event in ((ValueError("no"), "task-failed"),
+                           (internals.Retry(exc=ValueError("no"), when=1.0), "task-retried")):  # fmt: skip
+        internals.task_reserved(request_)
+        request_.on_accepted(7, time.monotonic())
+        try:
+            raise problem
+        except Exception:
+            info = internals.ExceptionInfo()
+        request_.on_success((1, info, 0.1))
+        assert request_ not in internals.active_requests
+        assert request_._eventer.sent[-1] == event
+
+
+def test_cancelling_and_terminating_a_request(request_: Any) -> None:
+    stopped: list[tuple[int, Any]] = []
+    pool = SimpleNamespace(terminate_job=lambda pid, signal: stopped.append((pid, signal)))
+    request_.on_accepted(7, time.monotonic())
+    assert isinstance(request_, RunRequest)
+    request_.terminate(pool)
+    assert not request_.cancelled
+    request_.cancel(pool)
+    assert request_.cancelled
+    assert [pid for pid, _ in stopped] == [7, 7]
+    assert "emit_retry" in inspect.signature(Consumer.cancel_active_requests).parameters or (
+        "request.cancel(" in inspect.getsource(Consumer.cancel_active_requests)
+    )
+
+
+def test_the_request_dict_carries_arguments_and_survives_a_pipe(request_: Any) -> None:
+    import pickle
+
+    carried = pickle.loads(pickle.dumps(request_.request_dict))  # noqa: S301
+    assert (carried["args"], carried["kwargs"], carried["id"]) == ((1,), {}, "run_1")
+
+
+def test_should_terminate_is_unset_until_a_cold_shutdown(monkeypatch: Any) -> None:
+    assert not internals.shutting_down_cold()
+    for value in (True, 0, 1):
+        monkeypatch.setattr(state, "should_terminate", value)
+        assert internals.shutting_down_cold()
+
+
+def test_consumed_queues(app: Celery) -> None:
+    app.amqp.queues.select(["one", "two"])
+    worker = SimpleNamespace(app=app)
+    assert sorted(internals.consumed_queues(worker)) == ["one", "two"]
+
+
+def test_the_autoscaler_can_be_asked() -> None:
+    assert list(inspect.signature(Autoscaler.maybe_scale).parameters)[1:] == ["req"]
+    asked: list[int] = []
+    internals.scale(
+        SimpleNamespace(autoscaler=SimpleNamespace(maybe_scale=lambda: asked.append(1)))
+    )
+    internals.scale(SimpleNamespace(autoscaler=None))
+    assert asked == [1]
+
+
+# billiard
+
+
+def test_the_flag_of_a_terminated_process(monkeypatch: Any) -> None:
+    assert billiard_common._should_have_exited == [False]
+    assert not internals.being_terminated()
+    monkeypatch.setattr(billiard_common, "_should_have_exited", [True])
+    assert internals.being_terminated()
+
+
+def test_a_pool_forgets_a_job() -> None:
+    cache: dict[int, Any] = {}
+    result = ApplyResult(cache, None)
+    assert not internals.dropped(result)
+    result.discard()
+    assert internals.dropped(result)
+    assert not internals.dropped(None)
+    with ThreadPoolExecutor(1) as threads:
+        assert not internals.dropped(threads.submit(int))
+    assert issubclass(ThreadPool, object)
+
+
+def test_cause_unwraps_what_pools_wrap() -> None:
+    problem = ValueError("no")
+    try:
+        raise problem
+    except ValueError:
+        info = internals.ExceptionInfo()
+    assert internals.cause(info) is problem
+    assert isinstance(internals.cause("text"), RuntimeError)
+
+
+# kombu's hub
+
+
+def test_the_hub_is_woken_from_another_thread() -> None:
+    hub, called = Hub(), threading.Event()
+    loop = hub.create_loop()
+    try:
+        threading.Timer(0.05, hub.call_soon, (called.set,)).start()
+        deadline = time.monotonic() + 5
+        while not called.is_set() and time.monotonic() < deadline:
+            next(loop)
+        assert called.is_set()
+    finally:
+        hub.close()
+
+
+# What the client side uses: bridge/celery_task.py and bridge/result.py
+
+
+def test_a_task_is_made_of_a_function_once_the_app_is_final(app: Celery) -> None:
+    made: list[str] = []
+    assert not app.finalized
+    app.on_after_finalize.connect(lambda **_: made.append("final"), weak=False)
+    app.finalize()
+    assert made == ["final"]
+
+    def function(value: int) -> int:
+        return value + 1
+
+    class Base(app.Task):  # type: ignore[misc, name-defined]
+        abstract = True
+
+    task = app._task_from_fun(function, name="made", base=Base, typing=False, rate_limit=None)
+    assert app.tasks["made"].run(1) == 2
+    assert isinstance(app.tasks["made"], Base)
+    assert task.name == "made"
+
+
+def test_the_request_tells_how_a_task_was_called(app: Celery) -> None:
+    seen: list[tuple[bool, bool]] = []
+
+    @app.task(name="called", bind=True, shared=False)
+    def called(self: Any) -> None:
+        seen.append((bool(self.request.called_directly), bool(self.request.is_eager)))
+
+    app.finalize()
+    app.tasks["called"]()
+    app.tasks["called"].apply()
+    assert seen == [(True, False), (False, True)]
+
+
+def test_routes(app: Celery) -> None:
+    app.conf.task_routes = {"a.*": {"queue": "special"}}
+    assert celery_task.routed_queue(app, "a.b") == "special"
+    assert celery_task.routed_queue(app, "b") == app.conf.task_default_queue
+    app.conf.task_create_missing_queues = False
+    del app.amqp
+    assert celery_task.routed_queue(app, "a.b") == app.conf.task_default_queue
+
+
+def test_an_async_result_takes_what_a_backend_found(app: Celery) -> None:
+    result = AsyncResult("id", app=app)
+    result._maybe_set_cache({"status": states.SUCCESS, "result": 5, "task_id": "id"})
+    assert (result.state, result.maybe_throw(propagate=True)) == (states.SUCCESS, 5)
