@@ -183,21 +183,24 @@ class AsyncRunner:
             pause = min(pause * 2, 0.5)
 
     async def _send_once(self, calls: Sequence[Call]) -> list[Any]:
-        request = self._channel.request
-        futures = [request(wire.pack(call)) for call in calls]
-        replies: list[Any]
-        if len(futures) == 1:
-            replies = [await futures[0]]
-        else:  # every one of them is looked at, so that none fails unseen
-            replies = list(await asyncio.gather(*futures, return_exceptions=True))
+        replies = await self._exchange([wire.pack(call) for call in calls])
         for index, reply in enumerate(replies):
+            if wire.is_noscript(reply):
+                # What stands behind it ran too early: it runs once more, in order, which is harmless.
+                texts = [wire.pack(call, by_text=True) for call in calls[index:]]
+                replies[index:] = await self._exchange(texts)
+                break
+        for reply in replies:
             if isinstance(reply, Exception):
-                if not wire.is_noscript(reply):
-                    raise reply
-                replies[index] = await request(wire.pack(calls[index], by_text=True))
-                if isinstance(replies[index], Exception):
-                    raise replies[index]
+                raise reply
         return replies
+
+    async def _exchange(self, packed: Sequence[bytes]) -> list[Any]:
+        futures = [self._channel.request(data) for data in packed]
+        if len(futures) == 1:
+            return [await futures[0]]
+        # Every one of them is looked at, so that none fails unseen.
+        return list(await asyncio.gather(*futures, return_exceptions=True))
 
     async def close(self) -> None:
         """Close the connection of this loop."""

@@ -100,7 +100,9 @@ class SyncRunner:
             raise
         for index, reply in enumerate(replies):
             if wire.is_noscript(reply):
-                replies[index] = self._by_text(connection, calls[index])
+                # What stands behind it ran too early: it runs once more, in order, which is harmless.
+                replies[index:] = self._by_text(connection, calls[index:])
+                break
         self._give_back(connection)
         for reply in replies:
             if isinstance(reply, Exception):
@@ -125,10 +127,12 @@ class SyncRunner:
             replies.append(reply)
         return replies
 
-    def _by_text(self, connection: Any, call: Call) -> Any:
+    def _by_text(self, connection: Any, calls: Sequence[Call]) -> list[Any]:
         try:
-            connection.send_packed_command([wire.pack(call, by_text=True)], check_health=False)
-            return self._read(connection, 1)[0]
+            connection.send_packed_command(
+                [wire.pack(call, by_text=True) for call in calls], check_health=False
+            )
+            return self._read(connection, len(calls))
         except BaseException:
             connection.disconnect()
             raise
