@@ -158,10 +158,17 @@ def test_epochs_grow_even_when_the_server_has_lost_its_last_writes(engine: Engin
     assert engine.end(new) == "ok"
 
 
-def test_an_unstarted_run_cannot_be_done(engine: Engine) -> None:
+@pytest.mark.parametrize(
+    ("kind", "detail"),
+    [("done", JSON), ("failed", "FAILED"), ("failed", "SYSTEM_FAILURE"), ("failed", "CANCELED"),
+     ("retry", 0), ("retry", 30_000), ("lost", 0), ("lost", "")],
+)  # fmt: skip
+def test_an_unstarted_run_can_only_be_given_back(
+    engine: Engine, kind: str, detail: str | int
+) -> None:
     run = engine.create()
     grant = engine.take_one(start=False)
-    assert engine.end(grant) == "stale"
+    assert engine.end(grant, kind, detail, ERROR) == "stale"
     assert engine.status(run) == "DEQUEUED"
 
 

@@ -40,6 +40,7 @@ def test_a_run_whose_task_nobody_knows(engine: Engine) -> None:
     engine.unknown(engine.take_one())
     assert engine.status(run) == "PENDING_VERSION"
     assert engine.cancel(run) == "CANCELED"
+    assert engine.members("parked", token("new")) == []
     engine.register(tasks=["t", "new"])
     assert engine.take() == []
 

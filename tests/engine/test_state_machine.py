@@ -9,7 +9,7 @@ import dataclasses
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -35,7 +35,19 @@ LEASE = 30_500
 SWEEP_GAP = LEASE // 2
 ATTEMPTS = {"t": 2, "u": 3}
 
-names = st.sampled_from(["w1", "w2", "w3"])
+names = st.sampled_from(["w1", "w2", "w1", "w2", "w3"])
+endings = st.sampled_from(
+    [
+        ("done", None),
+        ("failed", None),
+        ("retry", 100),
+        ("retry", 30_500),
+        ("back", None),
+        ("unknown", None),
+        ("lost", 0),
+        ("lost", None),
+    ]
+)
 anything = st.integers(0, 50)
 
 
@@ -75,9 +87,17 @@ class Scripts(RuleBasedStateMachine):
     def run_at(self, index: int) -> ModelRun:
         return list(self.model.runs.values())[index % len(self.model.runs)]
 
-    @initialize()
-    def a_worker(self) -> None:
+    @initialize(count=st.integers(1, 4), start=st.booleans())
+    def two_workers_with_something_to_do(self, count: int, start: bool) -> None:
         self.register("w1", {"t"})
+        self.register("w2", {"t", "u"})
+        self.a_run_is_taken("w1", "t", start)
+        self.create(count, "t", "q", "", 0, 0, None)
+
+    @rule(session=names, task=st.sampled_from(["t", "u"]), start=st.booleans())
+    def a_run_is_taken(self, session: str, task: str, start: bool) -> None:
+        self.create(1, task, "", "", 0, 0, None)
+        self.dequeue(session, 2, start)
 
     @rule(
         count=st.integers(1, 3),
@@ -104,10 +124,8 @@ class Scripts(RuleBasedStateMachine):
     def dequeue(self, session: str, want: int, start: bool) -> None:
         self.tick()
         lanes = {
-            lane: list(members)
-            for lane, members in police.keyspace(self.engine.client, self.engine.scope)
-            .of("lane")
-            .items()
+            (run.queue, run.key): self.engine.members("lane", self.engine.fields(run.id)["lane"])
+            for run in {(run.queue, run.key): run for run in self.model.runs.values()}.values()
         }
         taken = self.engine.dequeue(session, want, start=start).runs
         if session not in self.model.sessions:
@@ -117,8 +135,7 @@ class Scripts(RuleBasedStateMachine):
         assert len(taken) <= min(want, max(0, self.model.open()))
         for grant in taken:
             run = self.model.runs[grant.id]
-            lane = self.engine.fields(run.id)["lane"]
-            assert lanes[lane].pop(0) == run.id, "not the first of its lane"
+            assert lanes[run.queue, run.key].pop(0) == run.id, "not the first of its lane"
             assert self.model.room(run.queue, run.key) > 0, "over the limit"
             self.model.take(run, session, int(grant.epoch), start=start)
             assert (grant.attempt, grant.executing) == (run.attempt, start)
@@ -140,21 +157,12 @@ class Scripts(RuleBasedStateMachine):
         assert self.engine.start(grant) == wanted
 
     @precondition(lambda self: self.grants)
-    @rule(
-        index=anything,
-        ending=st.sampled_from(
-            [
-                ("done", None),
-                ("failed", None),
-                ("retry", 100),
-                ("retry", 30_500),
-                ("back", None),
-                ("unknown", None),
-                ("lost", 0),
-                ("lost", None),
-            ]
-        ),
-    )
+    @rule(ending=endings)
+    def end_the_latest(self, ending: tuple[str, int | None]) -> None:
+        self.end(0, ending)
+
+    @precondition(lambda self: self.grants)
+    @rule(index=anything, ending=endings)
     def end(self, index: int, ending: tuple[str, int | None]) -> None:
         self.tick()
         kind, delay = ending
@@ -186,25 +194,40 @@ class Scripts(RuleBasedStateMachine):
         else:
             assert self.engine.cancel(run.id) == wanted
 
-    @rule(seconds=st.sampled_from([5, 10, 15, 31, 61]))
-    def pass_time(self, seconds: int) -> None:
-        self.tick(seconds)
+    @rule(
+        what=st.sampled_from(["renew", "register", "register", "close"]),
+        session=names,
+        tasks=st.sets(st.sampled_from(["t", "u"])),
+    )
+    def a_worker_does_something(self, what: str, session: str, tasks: set[str]) -> None:
+        match what:
+            case "renew":
+                self.tick()
+                assert self.engine.renew(session, LEASE) == self.model.renew(session)
+            case "register":
+                self.register(session, tasks)
+            case _:
+                self.tick()
+                assert self.engine.close(session) == self.model.close(session)
 
-    @rule()
-    def fire_timers(self) -> None:
-        self.tick()
-        assert self.engine.fire() == self.model.fire()
-
-    @rule(session=names, tasks=st.sets(st.sampled_from(["t", "u"])))
     def register(self, session: str, tasks: set[str]) -> None:
         self.tick()
         declared = {task: ATTEMPTS[task] for task in sorted(tasks)}
         self.engine.register(session, declared, lease=LEASE, limit=self.model.environment_limit)
         self.model.register(session, declared)
 
+    @rule(seconds=st.sampled_from([1, 5, 10, 15, 31]), sweeps=st.integers(1, 3))
+    def time_passes_and_services_work(self, seconds: int, sweeps: int) -> None:
+        for _ in range(sweeps):
+            self.tick(seconds)
+            assert self.engine.fire() == self.model.fire()
+            self.tick()
+            done = self.engine.run(sessions.sweep(self.engine.scope, LEASE, 5000, 10**9))
+            assert len(done.taken) == self.model.sweep(SWEEP_GAP)
+
     @rule(
-        limit=st.sampled_from([None, 0, 1, 2]),
-        environment_limit=st.sampled_from([None, None, 1, 3]),
+        limit=st.sampled_from([None, 1, 2, 0]),
+        environment_limit=st.sampled_from([None, None, None, 3, 1]),
     )
     def set_limits(self, limit: int | None, environment_limit: int | None) -> None:
         self.tick()
@@ -212,22 +235,6 @@ class Scripts(RuleBasedStateMachine):
         self.model.environment_limit = environment_limit
         self.engine.register("w1", ATTEMPTS, {"q": limit}, lease=LEASE, limit=environment_limit)
         self.model.register("w1", ATTEMPTS)
-
-    @rule(session=names)
-    def renew(self, session: str) -> None:
-        self.tick()
-        assert self.engine.renew(session, LEASE) == self.model.renew(session)
-
-    @rule(session=names)
-    def close(self, session: str) -> None:
-        self.tick()
-        assert self.engine.close(session) == self.model.close(session)
-
-    @rule()
-    def sweep(self) -> None:
-        self.tick()
-        done = self.engine.run(sessions.sweep(self.engine.scope, LEASE, 5000, 10**9))
-        assert len(done.taken) == self.model.sweep(SWEEP_GAP)
 
     @precondition(lambda self: self.sent)
     @rule()
@@ -239,15 +246,13 @@ class Scripts(RuleBasedStateMachine):
         assert state(client, scope, moment=True) == before
 
     @invariant()
-    def runs_are_as_in_the_model(self) -> None:
+    def the_store_is_as_the_model_and_in_order(self) -> None:
+        space = police.keyspace(self.engine.client, self.engine.scope)
+        assert not list(police.problems(space))
         for run in self.model.runs.values():
-            fields = self.engine.fields(run.id)
+            fields = space.runs[run.id]
             found = (fields["status"], int(fields.get("attempt", 0)), int(fields.get("epoch", 0)))
             assert found == (run.status, run.attempt, run.epoch), run
-
-    @invariant()
-    def the_store_is_in_order(self) -> None:
-        police.inspect(self.engine.client, self.engine.scope)
 
 
 def test_the_scripts_do_what_the_model_does(engine: Engine) -> None:
@@ -259,6 +264,9 @@ def test_the_scripts_do_what_the_model_does(engine: Engine) -> None:
             max_examples=profile.max_examples if often else 60,
             stateful_step_count=80 if often else 40,
             deadline=None,
+            # Shrinking takes minutes; the example as it was found is readable, too.
+            phases=list(Phase) if often else [Phase.reuse, Phase.generate],
+            report_multiple_bugs=False,
             suppress_health_check=list(HealthCheck),
         ),
     )

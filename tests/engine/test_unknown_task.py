@@ -80,3 +80,10 @@ def test_a_worker_that_is_gone_knows_nothing(engine: Engine) -> None:
     engine.close("w2")
     engine.unknown(engine.take_one("w1"))
     assert engine.status(run) == "PENDING_VERSION"
+
+
+def test_a_worker_that_declared_a_task_it_does_not_have_is_not_asked_again(engine: Engine) -> None:
+    engine.register("w1", ["t"])
+    run = engine.create("t")
+    assert engine.unknown(engine.take_one("w1")) == "ok"
+    assert engine.status(run) == "PENDING_VERSION"

@@ -19,8 +19,9 @@ def test_two_hundred_runs_at_once_keep_their_context(deployment: Deployment) -> 
     assert {tuple(deployment.get(run).output) for run in ids} == {(True,) * 6}
 
 
-@pytest.mark.parametrize("pool", ["asyncio", "prefork"])
-@pytest.mark.parametrize("kind", ["", "-sync"])
+@pytest.mark.parametrize(
+    ("pool", "kind"), [("asyncio", ""), ("asyncio", "-sync"), ("prefork", "-sync")]
+)
 def test_grow_and_shrink(deployment: Deployment, tmp_path: Path, pool: str, kind: str) -> None:
     deployment.start_worker(pool, 1)
     control = deployment.app.control

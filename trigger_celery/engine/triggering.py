@@ -98,15 +98,18 @@ def create_runs(scope: str, runs: Sequence[NewRun], retention: int) -> Flow[list
     """
     calls: list[Call] = []
     groups: dict[Placement, list[Arg]] = {}
-    counts: dict[Placement, int] = {}
+    items: list[Arg] = []
+    last: Placement | None = None
     for run in runs:
-        place = run.placement
-        items = groups.setdefault(place, [])
-        items.extend(_item(run))
-        counts[place] = counts.get(place, 0) + 1
-        if counts[place] == MAX_RUNS_PER_CALL:
-            calls.append(_call(scope, place, items, retention))
-            del groups[place], counts[place]
+        item = _item(run)
+        if run.placement is not last:
+            last = run.placement
+            items = groups.setdefault(last, [])
+        items.extend(item)
+        if len(items) == MAX_RUNS_PER_CALL * len(item):
+            calls.append(_call(scope, last, items, retention))
+            del groups[last]
+            last = None
     calls.extend(_call(scope, place, items, retention) for place, items in groups.items())
     if calls:
         yield calls

@@ -92,7 +92,8 @@ class SyncRunner:
     def _exchange(self, calls: Sequence[Call]) -> list[Any]:
         connection = self._take()
         try:
-            connection.send_packed_command([wire.pack(call) for call in calls], check_health=False)
+            # Packed one by one: the server works on the first while the next is packed.
+            connection.send_packed_command(map(wire.pack, calls), check_health=False)
             replies = self._read(connection, len(calls))
         except BaseException:
             # Half a conversation: the next reply on this link could be somebody else's.
