@@ -106,6 +106,7 @@ class Life:
         yield from sessions.close(self.scope, "w1", RETENTION)
         yield from self._pass(RETENTION + 1)
         yield from sessions.prune(self.scope, 100)
+        yield from sessions.prune_queues(self.scope, b"0")
         yield from self._create(2, queue="q")
         yield from self._register("w4", "t", limit=None)
         yield from self._take("w4", 1, start=False)

@@ -25,6 +25,7 @@ class ModelRun:
     attempt: int = 0
     epoch: int = 0
     lost: int = 0
+    begins: int = 0
     owner: str = ""
     due: int | None = None
     lane: bool = False
@@ -146,6 +147,7 @@ class Model:
     def _retry(self, run: ModelRun, delay: int) -> None:
         if delay < REQUEUE_FROM_MS:
             run.attempt += 1
+            run.begins = self.now + delay
         else:
             run.go(S.QUEUED)
             run.wait_until(self.now + delay)
@@ -187,6 +189,11 @@ class Model:
         owned = [run for run in self.runs.values() if run.owner == session and run.holds_slot]
         for run in owned:
             run.epoch += 1
+            if run.status is S.EXECUTING and run.begins > self.now:
+                run.attempt -= 1
+                run.go(S.QUEUED)
+                run.wait_until(run.begins)
+                continue
             if run.status is S.EXECUTING:
                 run.lost += counted
                 allowed_attempts = run.max_attempts or self.attempts_of.get(run.task, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.driving import DAY, RETENTION, Engine
 from trigger_celery.engine.querying import QueueState, list_queues
+from trigger_celery.engine.services.pruner import Pruner
 from trigger_celery.model.ids import token
 
 
@@ -55,7 +56,19 @@ def test_a_queue_leaves_the_listing_when_its_record_has_expired(engine: Engine) 
     engine.cancel(engine.create(queue="once"))
     engine.client.delete(engine.key("queue", token("once")))  # as its TTL does
     assert list(queues(engine)) == ["q"]
-    assert engine.client.hlen(engine.key("queues")) == 1
+
+
+def test_the_pruner_forgets_the_names_of_queues_that_nobody_uses_any_more(engine: Engine) -> None:
+    engine.register(queues={"declared": None})
+    engine.create(queue="waiting")
+    for number in range(600):
+        engine.client.hset(engine.key("queues"), token(f"gone{number}"), f"gone{number}")
+    engine.client.delete(engine.key("queue", token("waiting")))
+    pruner = Pruner(engine.scope)
+    for _ in range(10):
+        engine.run(pruner.tick())
+    left = engine.client.hvals(engine.key("queues"))
+    assert sorted(left) == [b"declared", b"waiting"]
 
 
 def test_a_queue_without_its_record_is_listed_while_runs_wait_in_it(engine: Engine) -> None:

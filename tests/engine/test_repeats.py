@@ -90,6 +90,16 @@ def test_a_repeated_dequeue_does_not_give_what_was_taken_away_since(engine: Engi
     assert [grant.id for grant in engine.dequeue("w1", 2, op="lost").runs or ()] == [two]
 
 
+def test_a_repeated_dequeue_does_not_give_what_another_worker_has_since(engine: Engine) -> None:
+    engine.register("w1")
+    engine.register("w2")
+    engine.create()
+    (grant,) = engine.dequeue("w1", 2, op="lost").runs or ()
+    engine.back(grant)
+    engine.take_one("w2")
+    assert engine.dequeue("w1", 2, op="lost").runs == []
+
+
 def test_a_repeated_dequeue_that_found_nothing_may_find_something(engine: Engine) -> None:
     engine.register("w1")
     assert engine.dequeue("w1", 2, op="lost").runs == []

@@ -115,3 +115,21 @@ def test_the_third_process_that_died_ends_the_run_as_crashed(engine: Engine) -> 
         assert engine.end(grant, "lost", 0, ERROR) == "ok"
         assert engine.status(run) == wanted
     assert engine.client.zcard(engine.key("queue_slots", token("q"))) == 0
+
+
+def test_a_worker_that_leaves_during_a_short_delay_costs_no_attempt(engine: Engine) -> None:
+    engine.register("w1", {"t": 2})
+    engine.register("w2", {"t": 2})
+    run = engine.create()
+    grant = engine.take_one("w1")
+    engine.retry(grant, 29_000)
+    assert engine.close("w1") == 1
+    assert engine.status(run) == "QUEUED"
+    assert engine.take("w2") == []
+    engine.clock.advance(29_001)
+    engine.fire()
+    again = engine.take_one("w2")
+    assert again.attempt == 2
+    assert [attempt.number for attempt in engine.read(run).attempts] == [1]
+    assert engine.end(grant) == "stale"
+    assert engine.end(again) == "ok"

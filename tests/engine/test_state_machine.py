@@ -41,6 +41,7 @@ endings = st.sampled_from(
         ("done", None),
         ("failed", None),
         ("retry", 100),
+        ("retry", 20_500),
         ("retry", 30_500),
         ("back", None),
         ("unknown", None),

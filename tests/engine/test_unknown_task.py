@@ -87,3 +87,23 @@ def test_a_worker_that_declared_a_task_it_does_not_have_is_not_asked_again(engin
     run = engine.create("t")
     assert engine.unknown(engine.take_one("w1")) == "ok"
     assert engine.status(run) == "PENDING_VERSION"
+
+
+def test_a_worker_that_does_not_serve_its_worker_queue_does_not_count(engine: Engine) -> None:
+    engine.register("w1", ["t"])
+    engine.register("w2", ["new"], worker_queues=("celery", "video"))
+    engine.register("w2", ["new"], worker_queues=("video",))
+    engine.client.hdel(engine.key("tasks"), "new")  # a routing that only the caller knows
+    run = engine.create("new")
+    engine.unknown(engine.take_one("w1"))
+    assert engine.status(run) == "PENDING_VERSION"
+
+
+def test_one_worker_with_the_task_among_hundreds_is_found(engine: Engine) -> None:
+    engine.register("w1", ["t"])
+    for number in range(150):
+        engine.register(f"other{number}", [])
+    engine.register("w2", ["new"], lease=90_000)
+    run = engine.create("new")
+    engine.unknown(engine.take_one("w1"))
+    assert engine.status(run) == "QUEUED"

@@ -84,13 +84,13 @@ def _outside_an_attempt(
     definition: TaskDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     """A call in eager mode runs here; a message of a foreign producer becomes a run."""
-    app = context.current().app
-    request = app.tasks[definition.id].request
-    if request.called_directly or request.is_eager:
-        value = definition.call(payload_of(definition.id, args, kwargs), None)
-        return asyncio.run(value) if definition.is_async and request.is_eager else value
     trigger = context.current()
-    run = build_run(trigger, definition, definition.id, payload_of(definition.id, args, kwargs), {})
+    payload = payload_of(definition.id, args, kwargs)
+    request = trigger.app.tasks[definition.id].request
+    if request.called_directly or request.is_eager:
+        value = definition.call_directly(payload)
+        return asyncio.run(value) if definition.is_async and request.is_eager else value
+    run = build_run(trigger, definition, definition.id, payload, {})
     return trigger.store.run_blocking(
         create_run(trigger.scope, run, trigger.settings.run_retention)
     )

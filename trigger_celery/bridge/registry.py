@@ -43,11 +43,19 @@ class TaskDefinition:
     description: str | None
     file_path: str
     line: int
+    declares_queue: bool = True
+    """False when the task only names a queue that is declared elsewhere."""
 
     @property
     def place(self) -> str:
         """Where the function is written, for messages."""
         return f"{self.file_path}:{self.line} ({self.function.__qualname__})"
+
+    def call_directly(self, payload: Any) -> Any:
+        """Call the function without a run: the payload validated as in a run, `ctx` is None."""
+        if self.schema is not None:
+            payload = self.schema.parse(payload, self.id)
+        return self.call(payload, None)
 
     def call(self, payload: Any, ctx: Any) -> Any:
         """Call the function with what it asks for; a coroutine for async functions."""
@@ -106,7 +114,8 @@ class Registry:
                 "Ids are unique within a project: rename one of them."
             )
         self.tasks[definition.id] = definition
-        self.add_queue(definition.queue)
+        if definition.declares_queue:
+            self.add_queue(definition.queue)
         for listener in list(self._listeners):
             listener(definition)
 

@@ -59,7 +59,7 @@ def build_run(
     that workers declared for the id.
     """
     if definition is not None and definition.schema is not None:
-        payload = definition.schema.parse(payload, task_id)
+        payload = definition.schema.dump(definition.schema.parse(payload, task_id))
     packet = encode(payload)
     place = trigger.placement(definition, task_id)
     if not options:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from trigger_celery.engine.codec import dump_error
+from trigger_celery.engine.querying import not_found
 from trigger_celery.engine.scripts import SCRIPTS
-from trigger_celery.errors import CannotCancelError, RunNotFoundError
+from trigger_celery.errors import CannotCancelError
 from trigger_celery.model.ids import op_id
 from trigger_celery.model.run import RunError, RunStatus
 from trigger_celery.store.op import Flow
@@ -21,10 +22,7 @@ def cancel_run(scope: str, run_id: str, reason: str, retention: int) -> Flow[Run
         scope, op_id=op_id(), run_id=run_id, error=error, retention=retention
     )
     if answer == b"gone":
-        raise RunNotFoundError(
-            f"no run {run_id!r}: it was never triggered in this environment, or its retention "
-            "has passed"
-        )
+        raise not_found(run_id)
     if answer == b"started":
         raise CannotCancelError(
             f"run {run_id} is {status.decode()}: only a run that has not started can be cancelled"

@@ -27,8 +27,10 @@ def _instant(fields: dict[str, str], name: str) -> datetime | None:
     return datetime.fromtimestamp(int(value) / 1000, UTC) if value else None
 
 
-def _body(text: str, kind: str) -> Any:
-    return decode(text, kind) if text else None
+def _body(long: str, fields: dict[str, str], name: str, type_name: str) -> Any:
+    """Return a payload or output: short ones are in the run's hash, even when they are empty."""
+    text = long or fields.get(name)
+    return None if text is None else decode(text, fields.get(type_name, JSON))
 
 
 def _attempt(raw: bytes) -> Attempt:
@@ -49,22 +51,24 @@ def _duration(fields: dict[str, str], status: RunStatus) -> int:
 
 
 def run_of(run_id: str, flat: Sequence[bytes], bodies: Sequence[Any] = ()) -> Run:
-    """Build a run from its hash and, where read, payload, output, error, metadata, attempts."""
+    """Build a run from its hash and, where read, payload, output, error, metadata, attempts.
+
+    Without the *bodies* these five are not there, however short they are.
+    """
     fields = fields_of(flat)
     status = RunStatus(fields["status"])
-    payload, output, error, metadata = ("", "", "", "")
+    payload, output, error, metadata = None, None, "", ""
     attempts: tuple[Attempt, ...] = ()
     if bodies:
-        payload, output, error, metadata = (item.decode() for item in bodies[:4])
+        long_payload, long_output, error, metadata = (item.decode() for item in bodies[:4])
+        payload = _body(long_payload, fields, "payload", "ptype")
+        output = _body(long_output, fields, "output", "otype")
         attempts = tuple(_attempt(raw) for raw in bodies[4])
         declared = bodies[5].decode()
         if declared:
             fields.setdefault("max", declared)
-    output = output or fields.get("output", "")
-    payload = payload or fields.get("payload", "")
     prio = int(fields.get("prio", 0))
     tags = fields.get("tags")
-    text_payload = fields.get("ptype") == "text/plain" and bodies
     return Run(
         id=run_id,
         status=status,
@@ -74,8 +78,8 @@ def run_of(run_id: str, flat: Sequence[bytes], bodies: Sequence[Any] = ()) -> Ru
         priority=prio / 1000,
         tags=tuple(tags.split("\x1f")) if tags else (),
         metadata=json.loads(metadata) if metadata else None,
-        payload=payload if text_payload else _body(payload, fields.get("ptype", JSON)),
-        output=_output(output, fields),
+        payload=payload,
+        output=output,
         error=RunError.from_dict(json.loads(error)) if error else None,
         attempt_count=int(fields.get("attempt", 0)),
         max_attempts=int(fields["max"]) if "max" in fields else None,
@@ -88,10 +92,3 @@ def run_of(run_id: str, flat: Sequence[bytes], bodies: Sequence[Any] = ()) -> Ru
         duration_ms=_duration(fields, status),
         attempts=attempts,
     )
-
-
-def _output(text: str, fields: dict[str, str]) -> Any:
-    kind = fields.get("otype", JSON)
-    if kind == "text/plain":
-        return text if fields["status"] == "COMPLETED" else None
-    return _body(text, kind)

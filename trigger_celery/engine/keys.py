@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trigger_celery.errors import ConfigurationError
+from trigger_celery.model.retry import MAX_LOSSES, REQUEUE_FROM_MS
 from trigger_celery.model.transitions import TRANSITIONS
 
 
@@ -35,7 +36,7 @@ KEYS: tuple[Key, ...] = (
     Key("attempts", ("id",), "list", "failed attempts, JSON, at most 250", "with its run"),
     Key("watch", ("id",), "set", "channels of the processes that wait for the run", "TTL 1 hour after the last watcher came"),
     Key("queue", ("queue",), "hash", "name, limit, paused, worker queues that serve it", "none once a worker declared it; else TTL run_retention + 7 days after its last use"),
-    Key("queues", (), "hash", "queue token to queue name", "the listing, when the queue's record is gone"),
+    Key("queues", (), "hash", "queue token to queue name", "the pruner, when the queue's record is gone"),
     Key("lane", ("lane",), "zset", "pending runs of one worker queue, queue and concurrency key; score = queued time - priority", "vanishes when empty"),
     Key("lanes", ("queue",), "set", "lanes of the queue that have pending runs", "vanishes when empty"),
     Key("ready", ("worker_queue",), "zset", "lanes with pending runs and a free slot, by virtual time", "vanishes when empty"),
@@ -92,7 +93,7 @@ def _lua(kind: Key) -> str:
 
 
 def preludes() -> dict[str, str]:
-    """Return what scripts may use by name: the key functions and the table of legal changes."""
+    """Return what scripts may use by name: key functions, the table of legal changes, bounds."""
     legal = "|".join(
         f"{before.value}>{after.value}"
         for before, afters in TRANSITIONS.items()
@@ -101,4 +102,6 @@ def preludes() -> dict[str, str]:
     )
     lines = {f"key_{kind.name}": _lua(kind) for kind in KEYS}
     lines["LEGAL"] = f"local LEGAL = '|{legal}|'"
+    lines["MAX_LOSSES"] = f"local MAX_LOSSES = {MAX_LOSSES}"
+    lines["REQUEUE_FROM_MS"] = f"local REQUEUE_FROM_MS = {REQUEUE_FROM_MS}"
     return lines

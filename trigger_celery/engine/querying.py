@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -104,7 +104,7 @@ class RunPage:
     runs: list[Run] = field(default_factory=list)
     next_cursor: str | None = None
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Run]:
         return iter(self.runs)
 
     def __len__(self) -> int:
@@ -127,7 +127,13 @@ def _cursor(text: str | None) -> tuple[str, str]:
 
 
 def _bound(value: datetime | None, otherwise: str) -> str:
-    return otherwise if value is None else str(int(value.timestamp() * 1000))
+    if value is None:
+        return otherwise
+    if not isinstance(value, datetime):
+        raise InvalidOptionError(
+            f"runs.list: {value!r} is no moment: pass a datetime, or a period such as '7d'"
+        )
+    return str(int(value.timestamp() * 1000))
 
 
 def list_runs(scope: str, wanted: RunFilter, limit: int, cursor: str | None) -> Flow[RunPage]:

@@ -157,3 +157,9 @@ def prune(scope: str, count: int) -> Flow[int]:
     """Remove up to *count* final runs whose retention has passed; returns how many."""
     removed = yield SCRIPTS.prune_runs(scope, count=count)
     return int(removed)
+
+
+def prune_queues(scope: str, cursor: bytes) -> Flow[bytes]:
+    """Forget the names of some unused queues; returns where to go on, from `b"0"` to `b"0"`."""
+    following: bytes = yield SCRIPTS.prune_queues(scope, cursor=cursor)
+    return following

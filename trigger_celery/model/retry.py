@@ -10,6 +10,7 @@ from typing import Any, Final
 from trigger_celery.errors import DefinitionError, closest
 
 MAX_ATTEMPTS: Final = 250
+MAX_LOSSES: Final = 3  # a run that lost its worker so often ends as CRASHED
 REQUEUE_FROM_MS: Final = 30_000  # shorter delays are waited out in the worker, the slot kept
 
 

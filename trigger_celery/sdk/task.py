@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar, cast, overload
 
 from trigger_celery.bridge import context
+from trigger_celery.bridge.context import Context
 from trigger_celery.bridge.registry import (
     REGISTRY,
     Queue,
@@ -26,6 +27,8 @@ from trigger_celery.store.op import Op
 
 PayloadT = TypeVar("PayloadT")
 OutputT = TypeVar("OutputT")
+PayloadT_contra = TypeVar("PayloadT_contra", contravariant=True)
+OutputT_co = TypeVar("OutputT_co", covariant=True)
 
 MIN_DURATION = 5.0
 _NOTHING: Any = None
@@ -58,18 +61,15 @@ class Task(Generic[PayloadT, OutputT]):
     @property
     def queue(self) -> Queue:
         """The queue its runs go to unless the trigger names another."""
-        return self._definition.queue
+        queue = self._definition.queue
+        return REGISTRY.queues.get(queue.name, queue)
 
     def run(self, payload: PayloadT = _NOTHING) -> OutputT:
         """Call the function directly, without a run: for tests.
 
         A payload with a schema is validated as in a run. No retries, no store, `ctx` is None.
         """
-        definition = self._definition
-        value: Any = payload
-        if definition.schema is not None:
-            value = definition.schema.parse(payload, definition.id)
-        return cast("OutputT", definition.call(value, None))
+        return cast("OutputT", self._definition.call_directly(payload))
 
     __call__ = run
 
@@ -114,17 +114,38 @@ class Task(Generic[PayloadT, OutputT]):
         return f"<Task {self._definition.id!r} at {self._definition.place}>"
 
 
+class _TakesBoth(Protocol[PayloadT_contra, OutputT_co]):
+    def __call__(self, payload: PayloadT_contra, /, *, ctx: Context) -> OutputT_co: ...
+
+
+class _TakesCtx(Protocol[OutputT_co]):
+    def __call__(self, *, ctx: Context) -> OutputT_co: ...
+
+
 class TaskDecorator(Protocol):
     """What `task(…)` returns: keeps the function's payload and return types."""
 
     @overload
-    def __call__(self, function: Callable[[], OutputT], /) -> Task[None, OutputT]: ...
+    def __call__(self, function: _TakesBoth[PayloadT, OutputT], /) -> Task[PayloadT, OutputT]: ...
+    @overload
+    def __call__(self, function: _TakesCtx[OutputT], /) -> Task[None, OutputT]: ...
     @overload
     def __call__(self, function: Callable[[PayloadT], OutputT], /) -> Task[PayloadT, OutputT]: ...
     @overload
+    def __call__(self, function: Callable[[], OutputT], /) -> Task[None, OutputT]: ...
+
+
+class SchemaTaskDecorator(Protocol):
+    """What `schema_task(…)` returns: a trigger takes what the schema turns into the payload."""
+
+    @overload
     def __call__(
-        self, function: Callable[[PayloadT, Any], OutputT], /
-    ) -> Task[PayloadT, OutputT]: ...
+        self, function: _TakesBoth[PayloadT, OutputT], /
+    ) -> Task[PayloadT | Mapping[str, Any], OutputT]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[PayloadT], OutputT], /
+    ) -> Task[PayloadT | Mapping[str, Any], OutputT]: ...
 
 
 def task(
@@ -143,8 +164,8 @@ def task(
         id: unique in the project: 1 to 128 of letters, digits and `._/-`.
         retry: policy as `Retry(...)` or a mapping of its fields. None: that of the settings
             (`default_retry`), which by default retries nothing.
-        queue: a `queue(...)`, its name, or `{"concurrency_limit": n}` for the task's own queue,
-            which is called `task/<id>`.
+        queue: a `queue(...)`; the name of one that is declared elsewhere, before or after; or
+            `{"concurrency_limit": n}` for the task's own queue, which is called `task/<id>`.
         max_duration: seconds (or a duration) of active time an attempt may take, at least 5.
         description: a sentence for people; by default the docstring's first line.
         worker_queue: the Celery queue whose workers execute it; by default that of
@@ -156,7 +177,8 @@ def task(
         DuplicateTaskIdError: when another function has the id.
     """
     _refuse_unknown(unknown, "task", id)
-    return _decorator(id, retry, queue, max_duration, description, worker_queue, None)
+    decorator = _decorator(id, retry, queue, max_duration, description, worker_queue, None)
+    return cast("TaskDecorator", decorator)
 
 
 def schema_task(
@@ -169,7 +191,7 @@ def schema_task(
     description: str | None = None,
     worker_queue: str | None = None,
     **unknown: Any,
-) -> TaskDecorator:
+) -> SchemaTaskDecorator:
     """Declare a task whose payload is validated: when triggered, and again in the worker.
 
     *schema* is a pydantic model, a TypeAdapter, a dataclass, a TypedDict or a function. The
@@ -177,7 +199,8 @@ def schema_task(
     """
     _refuse_unknown(unknown, "schema_task", id)
     checked = Schema(schema, f"schema_task(id={id!r})")
-    return _decorator(id, retry, queue, max_duration, description, worker_queue, checked)
+    decorator = _decorator(id, retry, queue, max_duration, description, worker_queue, checked)
+    return cast("SchemaTaskDecorator", decorator)
 
 
 def queue(*, name: str, concurrency_limit: int | None = None, **unknown: Any) -> Queue:
@@ -196,14 +219,16 @@ def queue(*, name: str, concurrency_limit: int | None = None, **unknown: Any) ->
     return REGISTRY.add_queue(Queue(check.check_queue_name(name), limit))
 
 
-_OPTIONS = ("id", "retry", "queue", "max_duration", "description", "worker_queue", "schema")
+_OPTIONS = ("id", "retry", "queue", "max_duration", "description", "worker_queue")
 
 
 def _refuse_unknown(unknown: Mapping[str, Any], what: str, task_id: str) -> None:
+    options = (*_OPTIONS, "schema") if what == "schema_task" else _OPTIONS
     for word in unknown:
+        meant = " Use schema_task for that." if word == "schema" else closest(word, options)
         raise UnknownTaskOptionError(
-            f"{what}(id={task_id!r}) has no option {word!r}.{closest(word, _OPTIONS)} "
-            f"Options: {', '.join(_OPTIONS)}."
+            f"{what}(id={task_id!r}) has no option {word!r}.{meant} "
+            f"Options: {', '.join(options)}."
         )
 
 
@@ -215,12 +240,12 @@ def _decorator(
     description: str | None,
     worker_queue: str | None,
     schema: Schema | None,
-) -> TaskDecorator:
+) -> Callable[[Any], Task[Any, Any]]:
     check.check_task_id(task_id)
     where = f"task(id={task_id!r})"
     policy = Retry.of(retry, where=where)
     duration = _duration(max_duration, where)
-    own_queue = _queue(given_queue, task_id, where)
+    its_queue, declares_queue = _queue(given_queue, task_id, where)
 
     def decorate(function: Any) -> Task[Any, Any]:
         if not callable(function) or inspect.isclass(function):
@@ -238,7 +263,7 @@ def _decorator(
             is_async=inspect.iscoroutinefunction(function),
             takes_payload=payload,
             takes_ctx=ctx,
-            queue=own_queue,
+            queue=its_queue,
             retry=policy,
             schema=schema,
             max_duration=duration,
@@ -246,11 +271,12 @@ def _decorator(
             description=description or doc or None,
             file_path=code.co_filename,
             line=code.co_firstlineno,
+            declares_queue=declares_queue,
         )
         REGISTRY.add_task(definition)
         return Task(definition)
 
-    return cast("TaskDecorator", decorate)
+    return decorate
 
 
 def _duration(value: float | str | None, where: str) -> float | None:
@@ -267,13 +293,16 @@ def _duration(value: float | str | None, where: str) -> float | None:
     return seconds
 
 
-def _queue(given: Queue | Mapping[str, Any] | str | None, task_id: str, where: str) -> Queue:
+def _queue(
+    given: Queue | Mapping[str, Any] | str | None, task_id: str, where: str
+) -> tuple[Queue, bool]:
+    """Return the queue of a task, and whether that declares it: a bare name does not."""
     if given is None:
-        return Queue(f"task/{task_id}")
+        return Queue(f"task/{task_id}"), True
     if isinstance(given, Queue):
-        return given
+        return given, True
     if isinstance(given, str):
-        return REGISTRY.queues.get(check.check_queue_name(given), Queue(given))
+        return Queue(check.check_queue_name(given)), False
     if isinstance(given, Mapping):
         for word in given:
             if word not in ("name", "concurrency_limit"):
@@ -282,8 +311,9 @@ def _queue(given: Queue | Mapping[str, Any] | str | None, task_id: str, where: s
                     f"{closest(word, ['name', 'concurrency_limit'])}"
                 )
         limit = check.check_concurrency_limit(given.get("concurrency_limit"))
-        named = given.get("name")
-        return Queue(check.check_queue_name(named) if named else f"task/{task_id}", limit)
+        if (name := given.get("name")) is None:
+            return Queue(f"task/{task_id}", limit), True
+        return Queue(check.check_queue_name(name), limit), "concurrency_limit" in given
     raise DefinitionError(
         f"{where}: queue={given!r} is not a queue. Write queue=queue(name='shopify', "
         "concurrency_limit=4), or queue={'concurrency_limit': 4} for the task's own queue."

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from trigger_celery.bridge import context
+from trigger_celery.bridge.registry import TaskDefinition
 from trigger_celery.bridge.request import build_run
 from trigger_celery.engine.triggering import create_watched_run
 from trigger_celery.model.run import Run
@@ -41,14 +42,13 @@ def trigger_and_poll(
     """
     bound = context.current()
     run = build_run(bound, _definition(task_id), task_id, payload, options)
-
     retention = bound.settings.run_retention
     return bound.op(
         create_watched_run(bound.scope, run, retention, timeout), "tasks.trigger_and_poll"
     )
 
 
-def _definition(task_id: str) -> Any:
+def _definition(task_id: str) -> TaskDefinition | None:
     """Return what is known here of an id, without its schema: by id nothing is validated."""
     check_task_id(task_id)
     definition = triggering.known(task_id)

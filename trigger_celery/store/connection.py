@@ -64,6 +64,9 @@ def parse_address(url: str) -> Address:
     try:
         options = dict(_sync.connection.parse_url(plain))
         options["db"] = int(options.get("db", 0) or 0)
+        if "ssl_cert_reqs" in options:  # Celery's brokers spell it CERT_NONE, redis-py none
+            requirement = str(options["ssl_cert_reqs"]).lower().removeprefix("cert_")
+            options["ssl_cert_reqs"] = requirement
     except (ValueError, TypeError) as problem:
         raise ConfigurationError(
             f"redis_url {mask(url)!r} does not parse: {problem}. Example: redis://localhost:6379/0"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import weakref
 from typing import Any, TypeVar
 
 from trigger_celery.errors import SyncInAsyncError
@@ -21,9 +20,10 @@ T = TypeVar("T")
 class Store:
     """Runs flows against one server and one scope (`{tc:<project>:<env>}`).
 
-    Cheap to make: the first call connects. When *checked*, it also asks whether the server is fit to
-    hold runs: one that evicts keys or refuses scripts raises before anything is stored. Sync connections belong to the process, asyncio
-    connections to the running loop; neither survives a fork.
+    Cheap to make: the first call connects. When *checked*, it also asks whether the server is fit
+    to hold runs: one that evicts keys or refuses scripts raises before anything is stored. Sync
+    connections belong to the process, asyncio connections to the running loop; neither survives
+    a fork.
     """
 
     def __init__(
@@ -44,9 +44,9 @@ class Store:
         self._sync = SyncRunner(
             self._make_sync, self.address.shown, retry_for, lambda: self._notifier
         )
-        self._loops: weakref.WeakKeyDictionary[
+        self._loops: dict[
             asyncio.AbstractEventLoop, tuple[AsyncRunner, list[AsyncNotifier]]
-        ] = weakref.WeakKeyDictionary()
+        ] = {}
         self._inherited: list[Any] = []
         self._pid = os.getpid()
         self._fit = not checked
@@ -91,11 +91,14 @@ class Store:
             # Closing an inherited connection would take it out of the selector that the parent's
             # loop and its copy here share: the parent would not hear on it any more.
             self._inherited.append(self._loops)
-            self._loops = weakref.WeakKeyDictionary()
+            self._loops = {}
             self._pid = os.getpid()
         loop = asyncio.get_running_loop()
         found = self._loops.get(loop)
         if found is None:
+            for known in list(self._loops):
+                if known.is_closed():  # every asyncio.run has a loop of its own
+                    self._loops.pop(known, None)
             notifiers: list[AsyncNotifier] = []
 
             def notifier() -> AsyncNotifier:

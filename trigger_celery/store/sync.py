@@ -86,6 +86,7 @@ class SyncRunner:
                 deadline = deadline or now + self._retry_for
                 if now + pause > deadline:
                     raise wire.translate(error, self._where) from error
+                self.close()  # what broke one link has most likely broken those that lie idle
             time.sleep(pause * (0.5 + random.random()))  # noqa: S311 - jitter
             pause = min(pause * 2, 0.5)
 
@@ -158,8 +159,12 @@ class SyncRunner:
 
     def close(self) -> None:
         """Close the idle connections of this process."""
-        while self._pid == os.getpid() and self._idle:
-            self._idle.pop().disconnect()
+        while self._pid == os.getpid():
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                return
+            connection.disconnect()
 
 
 class BlockingReader:

@@ -84,7 +84,8 @@ def being_terminated() -> bool:
 
 def shutting_down_cold() -> bool:
     """Tell whether the worker was told not to wait for what is under way."""
-    return state.should_terminate is not None and state.should_terminate is not False
+    exit_code: Any = state.should_terminate
+    return exit_code is not None and exit_code is not False
 
 
 def dropped(result: Any) -> bool:

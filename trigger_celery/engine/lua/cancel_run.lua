@@ -8,6 +8,7 @@
 -- INCLUDE change
 -- INCLUDE lanes
 -- INCLUDE slots
+-- INCLUDE seal
 local now = clock()
 local f = redis.call('HMGET', key_run(run_id), 'status', 'lane', 'created', 'n', 'watch', 'owner',
   'epoch', 'task', 'op')
@@ -23,13 +24,7 @@ redis.call('ZREM', key_timers(), run_id)
 redis.call('ZREM', key_parked(token(f[8])), run_id)
 withdraw(run_id, f[2])
 if f[6] then release(run_id, f[2], f[6], freed) end
-local ttl = int(tonumber(retention) + 604800000)
-redis.call('ZADD', key_retention(), int(now + tonumber(retention)), run_id)
-redis.call('SET', key_error(run_id), error, 'PX', ttl)
-for _, name in ipairs({ key_run(run_id), key_payload(run_id), key_metadata(run_id),
-  key_attempts(run_id) }) do
-  redis.call('PEXPIRE', name, ttl)
-end
+seal_with(run_id, error, tonumber(retention), now)
 local run = { id = run_id, before = status, created = f[3], n = f[4], watched = f[5] }
 change(run, 'CANCELED', now, 'op', op_id, 'finished', int(now),
   'epoch', int(tonumber(f[7] or '0') + 1))

@@ -1,5 +1,5 @@
--- read_queues: every queue with its limit, running and queued runs. Forgets queues whose record
--- has expired.
+-- read_queues: every queue with its limit, running and queued runs. Steps over queues whose record
+-- has expired, unless runs wait in them.
 -- KEYS  scope
 -- ARGV  cursor
 -- REPLY {next cursor, {name, limit, paused, running, queued, declared}…}
@@ -10,9 +10,7 @@ for i = 1, #found[2], 2 do
   local q, name = found[2][i], found[2][i + 1]
   local f = redis.call('HMGET', key_queue(q), 'name', 'limit', 'paused', 'declared')
   local lanes = redis.call('SMEMBERS', key_lanes(q))
-  if not f[1] and #lanes == 0 then
-    redis.call('HDEL', key_queues(), q)
-  else
+  if f[1] or #lanes > 0 then
     local queued = 0
     for _, lane in ipairs(lanes) do queued = queued + redis.call('ZCARD', key_lane(lane)) end
     queues[#queues + 1] = { name, f[2] or '', f[3] or '', redis.call('ZCARD', key_queue_slots(q)),

@@ -11,7 +11,6 @@ local STATE = {
   'status', 'epoch', 'owner', 'lane', 'created', 'n', 'watch', 'attempt', 'since', 'op',
   'task', 'payload', 'prio', 'queued',
 }
-local MAX_LOSSES = 3
 
 local function seal(id, f, retention, now, noted)
   gather('ZADD', key_retention(), now + retention, id)

@@ -1,6 +1,7 @@
 -- Takes runs from a session that is gone: unstarted ones go back to where they stood, started
--- ones get a new attempt if there is one left, else they end as CRASHED.
-local MAX_LOSSES = 3
+-- ones get a new attempt if there is one left, else they end as CRASHED. An attempt that was still
+-- to begin after a short delay has not started: it begins elsewhere at its time.
+-- INCLUDE seal
 
 local function attempts_allowed(task, max)
   if max then return tonumber(max) end
@@ -16,20 +17,21 @@ local function recover(id, session, op_id, error, counted, retention, now, freed
   if f[2] ~= session or not (f[1] == 'DEQUEUED' or f[1] == 'EXECUTING') then return nil end
   local run = { id = id, before = f[1], created = f[4], n = f[5], watched = f[6] }
   local epoch = int(tonumber(f[12]) + 1)
-  local lost = tonumber(f[11] or '0') + (counted and f[1] == 'EXECUTING' and 1 or 0)
+  local delayed = f[1] == 'EXECUTING' and tonumber(f[8]) > now
+  local started = f[1] == 'EXECUTING' and not delayed
+  local lost = tonumber(f[11] or '0') + (counted and started and 1 or 0)
   release(id, f[3], session, freed)
   redis.call('HDEL', key_run(id), 'owner')
-  if f[1] == 'EXECUTING' then
+  if delayed then
+    change(run, 'QUEUED', now, 'op', op_id, 'epoch', epoch, 'attempt', int(tonumber(f[7]) - 1))
+    redis.call('ZADD', key_timers(), f[8], id)
+    return 'QUEUED'
+  end
+  if started then
     redis.call('RPUSH', key_attempts(id), '{"number":' .. f[7] .. ',"started":' .. f[8]
       .. ',"finished":' .. int(now) .. ',"error":' .. error .. '}')
     if lost >= MAX_LOSSES or tonumber(f[7]) >= attempts_allowed(f[9], f[10]) then
-      local ttl = int(retention + 604800000)
-      redis.call('ZADD', key_retention(), int(now + retention), id)
-      redis.call('SET', key_error(id), error, 'PX', ttl)
-      for _, name in ipairs({ key_run(id), key_payload(id), key_metadata(id),
-        key_attempts(id) }) do
-        redis.call('PEXPIRE', name, ttl)
-      end
+      seal_with(id, error, retention, now)
       change(run, 'CRASHED', now, 'op', op_id, 'epoch', epoch, 'lost', lost,
         'finished', int(now))
       return 'CRASHED'

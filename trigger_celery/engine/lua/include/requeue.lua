@@ -1,5 +1,4 @@
 -- Runs that are not over: given back unstarted, or with another attempt to come.
-local REQUEUE_FROM_MS = 30000
 
 local function note_attempt(id, f, now, error)
   redis.call('RPUSH', key_attempts(id), '{"number":' .. (f[8] or '0') .. ',"started":'
@@ -7,15 +6,24 @@ local function note_attempt(id, f, now, error)
   redis.call('LTRIM', key_attempts(id), -250, -1)
 end
 
--- Another live worker may have the task: then the run tries again in a moment.
-local function known_elsewhere(task, session)
-  for _, other in ipairs(redis.call('ZRANGE', key_workers(), 0, 99)) do
-    local tasks = redis.call('HGET', key_worker(other), 'tasks') or ''
-    if other ~= session and string.find(tasks, '\31' .. task .. '\31', 1, true) then
-      return true
+-- Another worker may have the task and serve its lane: then the run tries again in a moment.
+-- Asked once a call for each such lane.
+local elsewhere = {}
+local function known_elsewhere(task, lane, session)
+  local asked = task .. '\31' .. lane
+  if elsewhere[asked] == nil then
+    local wq = split(lane)
+    elsewhere[asked] = false
+    for _, other in ipairs(redis.call('ZRANGE', key_workers(), 0, -1)) do
+      local f = redis.call('HMGET', key_worker(other), 'tasks', 'serves')
+      if other ~= session and string.find(f[1] or '', '\31' .. task .. '\31', 1, true)
+        and string.find(f[2] or '', wq, 1, true) then
+        elsewhere[asked] = true
+        break
+      end
     end
   end
-  return false
+  return elsewhere[asked]
 end
 
 local function give_back(run, f, op_id, kind, now, freed)
@@ -23,12 +31,12 @@ local function give_back(run, f, op_id, kind, now, freed)
   local attempt = tonumber(f[8] or '0')
   if run.before == 'EXECUTING' then attempt = attempt - 1 end
   redis.call('HDEL', key_run(run.id), 'owner')
-  if kind == 'unknown' and not known_elsewhere(f[11], f[3]) then
+  local lane = kind == 'unknown' and lane_of(f[11], f[4]) or f[4]
+  if kind == 'unknown' and not known_elsewhere(f[11], lane, f[3]) then
     change(run, 'PENDING_VERSION', now, 'op', op_id, 'attempt', attempt)
     redis.call('ZADD', key_parked(token(f[11])), f[5], run.id)
     return
   end
-  local lane = kind == 'unknown' and lane_of(f[11], f[4]) or f[4]
   change(run, 'QUEUED', now, 'op', op_id, 'attempt', attempt, 'lane', lane)
   if kind == 'unknown' then
     redis.call('ZADD', key_timers(), int(now + 500), run.id)
