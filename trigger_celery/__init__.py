@@ -30,7 +30,7 @@ __all__ = [
     "InvalidQueueError", "InvalidTagsError", "MetadataTooLargeError", "NotBoundError", "Op",
     "OutputError", "PayloadNotSerializableError", "PayloadTooLargeError",
     "PayloadValidationError", "PollTimeoutError", "Queue", "QueueState", "Retry", "Run",
-    "RunError", "RunHandle", "RunLeaseLostError", "RunNotFoundError", "RunPage", "RunStatus",
+    "RunError", "RunFailedError", "RunHandle", "RunLeaseLostError", "RunNotFoundError", "RunPage", "RunStatus",
     "ServerUnfitError", "SettingsError", "StateError", "StoreAuthenticationError", "StoreError",
     "StoreUnavailableError", "SyncInAsyncError", "Task", "TriggerCelery", "TriggerError",
     "UnknownOptionError", "UnknownTaskOptionError", "define_config", "install_as_trigger",

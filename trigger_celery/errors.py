@@ -20,6 +20,7 @@ TriggerError
 │   ├── PayloadValidationError
 │   ├── MetadataTooLargeError
 │   └── BatchTooLargeError
+├── RunFailedError                what Celery's AsyncResult raises for a run that failed
 ├── OutputError                   the task returned something that cannot be stored; never retried
 ├── StateError                    the run is not in a state that allows the call
 │   ├── RunNotFoundError
@@ -58,6 +59,7 @@ __all__ = [
     "PayloadTooLargeError",
     "PayloadValidationError",
     "PollTimeoutError",
+    "RunFailedError",
     "RunLeaseLostError",
     "RunNotFoundError",
     "ServerUnfitError",
@@ -147,6 +149,10 @@ class MetadataTooLargeError(InputError):
 
 class BatchTooLargeError(InputError):
     """A batch has more items than the limit."""
+
+
+class RunFailedError(TriggerError):
+    """What Celery's `AsyncResult.get()` raises for a run that failed; says the run's error."""
 
 
 class OutputError(TriggerError):

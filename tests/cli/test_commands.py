@@ -134,6 +134,20 @@ def test_waiting_ends_with_the_timeout(command: Command) -> None:
     assert "is still QUEUED" in result.stderr
 
 
+def test_interrupted_waiting_leaves_the_run(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "poll", interrupted)
+    result = command("trigger", "t", "--wait")
+    assert result.exit_code == 1
+    (run,) = runs.list().sync()
+    assert result.stderr.endswith(f"error: no longer waiting; run {run.id} goes on\n")
+    assert run.status == "queued"
+
+
 def test_queues(command: Command, engine: Engine) -> None:
     engine.register("w1", queues={"mail": 3})
     command("trigger", "t", "--queue", "mail")

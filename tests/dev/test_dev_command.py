@@ -200,6 +200,26 @@ def test_code_that_is_broken_at_first(start: Start, tmp_path: Path) -> None:
     assert dev.end() == 0
 
 
+def test_a_run_whose_task_comes_later(start: Start, tmp_path: Path) -> None:
+    dev = start("--ephemeral")
+    dev.expect("ready in")
+    dev.trigger("leave", "1")
+    seen = dev.expect("leave", "parked", "no such task")
+    (tmp_path / "app.py").write_text(APP + '\n@task(id="leave")\ndef leave(payload): ...\n')
+    seen = dev.expect("leave", "queued", after=seen)
+    seen = dev.expect("leave", "started", after=seen)
+    dev.expect("leave", "✓", after=seen)
+    assert dev.end() == 0
+
+
+def test_a_second_session_in_one_folder_is_refused(start: Start, tmp_path: Path) -> None:
+    dev = start()
+    dev.expect("ready in")
+    assert start().process.wait(30) == 2
+    assert "perhaps that of a `trigger-celery dev`" in (tmp_path / "stderr").read_text()
+    assert dev.end() == 0
+
+
 def test_a_run_under_way_ends_with_the_code_it_began_with(start: Start, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     waits = APP.replace(

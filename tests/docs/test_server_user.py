@@ -131,6 +131,7 @@ def everything(engine: Engine) -> None:
     engine.run(events.next_changes(engine.scope, "0-0"))
     engine.clock.advance(2 * RETENTION)
     assert engine.prune() > 0
+    engine.run(sessions.prune_queues(engine.scope, b"0"))
     assert engine.status(done.id) == ""
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.driving import Engine
+from tests.driving import RETENTION, Engine
 from trigger_celery.engine import querying, triggering
 from trigger_celery.engine.querying import RunFilter, RunPage
 from trigger_celery.errors import InvalidOptionError
@@ -94,12 +94,17 @@ def test_1000_runs_of_the_same_millisecond_come_once_each(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(triggering, "MAX_RUNS_PER_CALL", 1000)
-    runs = engine.create_many(1000, tags=("x",))
+    new = [engine.new_run(tags=("xyz"[n % 7 % 3],)) for n in range(1000)]
+    runs = engine.run(triggering.create_runs(engine.scope, new, RETENTION))
     assert len({engine.client.zscore(engine.key("index_status", "QUEUED"), r) for r in runs}) == 1
+    for run in runs[::50]:
+        engine.cancel(run)
     wanted = sorted(runs, reverse=True)
-    for limit in (100, 37):
+    for limit in (100, 37, 7):
         assert listed(engine, limit) == wanted
-        assert listed(engine, limit, tags=("x",)) == wanted
+        assert listed(engine, limit, tags=("z", "y", "x")) == wanted
+        rare = listed(engine, limit, tags=("z", "y", "x"), statuses=(RunStatus.CANCELED,))
+        assert rare == sorted(runs[::50], reverse=True)
     sizes = [len(part) for part in pages(engine, 100)]
     assert sizes[:10] == [100] * 10
     assert sum(sizes) == 1000

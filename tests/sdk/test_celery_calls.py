@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,12 +14,19 @@ from celery.result import AsyncResult
 from tests.driving import Engine
 from trigger_celery import (
     InvalidOptionError,
+    PayloadValidationError,
     Task,
     TriggerCelery,
     UnknownOptionError,
     runs,
+    schema_task,
     task,
 )
+
+
+@dataclass
+class Number:
+    value: int
 
 
 @pytest.fixture
@@ -163,3 +171,14 @@ def test_a_task_defined_before_the_app_is_bound(registry: None, app: Celery) -> 
     app.finalize()
     assert "early" in app.tasks
     bound.unbind()
+
+
+def test_an_eager_call_validates_as_a_run_does(trigger: TriggerCelery, app: Celery) -> None:
+    @schema_task(id="double", schema=Number)
+    def double(number: Number) -> int:
+        return 2 * number.value
+
+    app.conf.task_always_eager = True
+    assert double.delay({"value": "21"}).get() == 42
+    with pytest.raises(PayloadValidationError):
+        double.delay({"value": "x"}).get()

@@ -12,6 +12,7 @@ import pytest
 from tests.driving import Engine
 from trigger_celery import (
     CannotCancelError,
+    InvalidOptionError,
     PollTimeoutError,
     RunStatus,
     Task,
@@ -174,9 +175,14 @@ def test_list_in_pages(my_task: Task[Any, Any]) -> None:
 
 
 def test_list_does_not_carry_bodies(my_task: Task[Any, Any]) -> None:
-    my_task.trigger("x" * 1000).sync()
-    (run,) = runs.list().sync().runs
-    assert not run.payload
+    for payload in ("x", "x" * 1000, {"a": 1}):
+        my_task.trigger(payload, metadata={"a": 1}).sync()
+    assert [run.payload for run in runs.list().sync()] == [None] * 3
+
+
+def test_times_that_are_no_times_are_refused(my_task: Task[Any, Any]) -> None:
+    with pytest.raises(InvalidOptionError, match="pass a datetime"):
+        runs.list(created_from="2024-01-01").sync()  # type: ignore[arg-type]
 
 
 def test_queues(my_task: Task[Any, Any], worker: Engine) -> None:

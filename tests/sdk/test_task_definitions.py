@@ -182,6 +182,22 @@ def test_forms_of_a_queue() -> None:
     assert (four.queue.name, four.queue.concurrency_limit) == ("four", 0)
 
 
+@pytest.mark.parametrize("named", ["later", {"name": "later"}])
+def test_a_name_alone_does_not_declare_a_queue(named: Any) -> None:
+    one = task(id="one", queue=named)(nothing)
+    assert (one.queue.name, one.queue.concurrency_limit) == ("later", None)
+    assert REGISTRY.queues == {}
+    later = queue(name="later", concurrency_limit=4)
+    assert later.concurrency_limit == 4
+    assert one.queue == later
+
+
+def test_a_schema_given_to_task_is_sent_to_schema_task() -> None:
+    with pytest.raises(UnknownTaskOptionError, match="'schema'. Use schema_task") as raised:
+        task(id="t", schema=int)
+    assert "description, worker_queue." in str(raised.value)
+
+
 def test_one_queue_with_two_limits_warns_and_the_first_counts() -> None:
     queue(name="q", concurrency_limit=1)
     with pytest.warns(UserWarning, match="the first counts"):

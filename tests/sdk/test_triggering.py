@@ -105,6 +105,34 @@ def test_a_schema_is_checked_where_it_is_triggered_and_not_by_id(trigger: Trigge
     assert runs.retrieve(bad).sync().payload == {"id": "seven"}
 
 
+def test_what_a_schema_made_is_stored_in_a_form_that_it_takes_again(
+    trigger: TriggerCelery,
+) -> None:
+    class Order(pydantic.BaseModel, extra="forbid"):
+        number: int = pydantic.Field(alias="orderNumber")
+        note: str = "none"
+
+        @pydantic.computed_field
+        def double(self) -> int:
+            return 2 * self.number
+
+    schemas: list[Any] = [Order, pydantic.TypeAdapter(Order), list[Order]]
+    for schema in schemas:
+        given: Any = {"orderNumber": "7"}
+        wanted: Any = {"orderNumber": 7, "note": "none"}
+        if schema is schemas[-1]:
+            given, wanted = [given], [wanted]
+        name = f"t{schemas.index(schema)}"
+
+        @schema_task(id=name, schema=schema)
+        def check(payload: Any) -> Any:
+            return payload
+
+        stored = runs.retrieve(check.trigger(given).sync()).sync().payload
+        assert stored == wanted
+        assert check.run(stored) == check.run(given)
+
+
 def test_every_option(my_task: Task[Any, Any]) -> None:
     handle = my_task.trigger(
         {},

@@ -37,6 +37,13 @@ def test_tls(url: str) -> None:
     assert type(async_factory(parse_address(url), 1.0)()).__name__ == "SSLConnection"
 
 
+@pytest.mark.parametrize("spelling", ["none", "CERT_NONE", "optional", "CERT_REQUIRED"])
+def test_tls_requirements_in_the_spelling_of_celery(spelling: str) -> None:
+    address = parse_address(f"rediss://host:7000/0?ssl_cert_reqs={spelling}")
+    for factory in (sync_factory, async_factory):
+        assert factory(address, 1.0)() is not None
+
+
 @pytest.mark.parametrize(
     ("url", "hosts", "service", "db"),
     [

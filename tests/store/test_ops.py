@@ -9,7 +9,7 @@ import warnings
 import pytest
 
 from trigger_celery.errors import StoreError, SyncInAsyncError
-from trigger_celery.store.op import Flow, Op, Sleep, ask, chunks, command, mapped
+from trigger_celery.store.op import Flow, Op, Sleep, ask, command
 from trigger_celery.store.store import Store
 
 
@@ -94,11 +94,6 @@ def test_the_repr_says_whether_it_was_run(store: Store) -> None:
     assert "(run)" in repr(op)
 
 
-def test_a_mapped_flow(store: Store) -> None:
-    flow: Flow[bytes] = ask(command("ECHO", "hello"))
-    assert store.run_sync(mapped(flow, len)) == 5
-
-
 async def test_a_flow_may_let_time_pass(store: Store) -> None:
     def flow() -> Flow[int]:
         yield Sleep(0)
@@ -114,8 +109,3 @@ def test_a_flow_that_yields_nonsense_is_told_so(store: Store) -> None:
 
     with pytest.raises(TypeError, match="yielded 7"):
         store.run_sync(flow())
-
-
-def test_chunks() -> None:
-    assert [list(piece) for piece in chunks([1, 2, 3, 4, 5], 2)] == [[1, 2], [3, 4], [5]]
-    assert list(chunks([], 2)) == []

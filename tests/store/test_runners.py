@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -252,6 +254,47 @@ async def test_closing_ends_calls_under_way_with_an_error(start_server: Starter)
     own.stop()
     with pytest.raises(StoreUnavailableError):
         await task
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_loops_that_are_closed_are_forgotten(server: EmbeddedServer) -> None:
+    store = Store(server.url, "{scope}")
+
+    async def once() -> None:
+        await store.run_async(ask(echo("a")))
+
+    gone = []
+    for _ in range(5):
+        with asyncio.Runner() as runner:
+            runner.run(once())
+            gone.append(weakref.ref(runner.get_loop()))
+    gc.collect()
+    assert [loop() for loop in gone[:-1]] == [None] * 4
+    store._loops.clear()
+    gc.collect()  # here, where the sockets that nobody closed may be complained of
+
+
+def test_many_idle_connections_that_were_cut_do_not_hold_up_a_call(
+    server: EmbeddedServer, client: redis.Redis
+) -> None:
+    store = Store(server.url, "{scope}", retry_for=1.0)
+    together = threading.Barrier(24)
+
+    def work() -> None:
+        connection = store._sync._take()
+        connection.connect()
+        together.wait()
+        store._sync._give_back(connection)
+
+    threads = [threading.Thread(target=work) for _ in range(together.parties)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(store._sync._idle) == together.parties
+    client.client_kill_filter(_type="normal", skipme=True)
+    assert store.run_sync(ask(echo("fine"))) == b"fine"
+    store.close()
 
 
 def test_each_loop_has_its_own_connection(server: EmbeddedServer) -> None:

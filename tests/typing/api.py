@@ -112,7 +112,7 @@ async def reading_runs() -> None:
     assert_type(await runs.cancel("run_1"), Run)
     page = await runs.list(status="COMPLETED", period="7d")
     assert_type(page, RunPage)
-    assert_type([run for run in page], list[Run])
+    assert_type(list(page), list[Run])
     assert_type(await queues.list(), list[QueueState])
 
 

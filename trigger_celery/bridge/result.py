@@ -11,7 +11,7 @@ from celery.result import AsyncResult as AsyncResult
 
 from trigger_celery.bridge import context
 from trigger_celery.engine.querying import read_run, wait_for_end
-from trigger_celery.errors import PollTimeoutError, RunNotFoundError, TriggerError
+from trigger_celery.errors import PollTimeoutError, RunFailedError, RunNotFoundError
 from trigger_celery.model.run import Run, RunStatus
 
 _STATES = {
@@ -25,10 +25,6 @@ _STATES = {
     RunStatus.SYSTEM_FAILURE: states.FAILURE,
     RunStatus.WAITING: "WAITING",
 }
-
-
-class RunFailedError(TriggerError):
-    """What `AsyncResult.get()` raises for a run that failed. The message is the run's error."""
 
 
 def _meta(run: Run) -> dict[str, Any]:

@@ -119,6 +119,8 @@ def _wait(project: Project, run_id: str, seconds: float | None, as_json: bool) -
         run = runs.poll(run_id, timeout=seconds).sync()
     except PollTimeoutError as problem:
         raise Failure(str(problem)) from problem
+    except KeyboardInterrupt as problem:
+        raise Failure(f"no longer waiting; run {run_id} goes on") from problem
     if as_json:
         output.print_json(run.to_dict())
     elif run.is_success and run.output is not None:

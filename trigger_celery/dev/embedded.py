@@ -76,7 +76,8 @@ class EmbeddedServer:
         home = self._prepare_home()
         if _answers(self.socket_path):
             raise ConfigurationError(
-                f"Another server already runs on {home}. Stop that process, or use another data_dir."
+                f"Another server already runs on {home}, perhaps that of a `trigger-celery dev`. "
+                "Stop that process, or use another folder."
             )
         self.socket_path.unlink(missing_ok=True)
         self._owner = os.getpid()

@@ -110,6 +110,8 @@ class EventReader:
             return "started" if starts == 1 else "retry"
         if status is RunStatus.DEQUEUED:
             return ""
+        if status is RunStatus.PENDING_VERSION:
+            self._starts.pop(run.id, None)  # that start found no task: it counts as none
         if status is RunStatus.QUEUED and run.id in self._starts:
             return "requeued"
         return status.value.lower()

@@ -150,6 +150,8 @@ def described(event: RunEvent) -> tuple[str, str, str]:
         return f"✓ {_length(run.duration_ms)}", "green", remark
     if what == "canceled":
         return "canceled", "dim", ""
+    if what == "pending_version":
+        return "parked", "yellow", "the worker has no such task; waits for one that has it"
     if run.is_completed:
         return f"✗ {what.replace('_', ' ')}", "red", _error(run)
     return what.replace("_", " "), "yellow", ""

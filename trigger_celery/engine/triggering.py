@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from trigger_celery.engine.querying import wait_for_end
 from trigger_celery.engine.scripts import SCRIPTS
@@ -114,9 +113,3 @@ def create_runs(scope: str, runs: Sequence[NewRun], retention: int) -> Flow[list
     if calls:
         yield calls
     return [run.id for run in runs]
-
-
-def describe(value: Any) -> str:
-    """Return a short form of a value for an error message."""
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -25,13 +25,13 @@ def _id(run: str | RunHandle | Run) -> str:
     return run_id
 
 
-def retrieve(run: str | RunHandle) -> Op[Run]:
+def retrieve(run: str | RunHandle | Run) -> Op[Run]:
     """Return the run with payload, output, error and attempts. Raises RunNotFoundError."""
     bound = context.current()
     return bound.op(querying.read_run(bound.scope, _id(run)), "runs.retrieve")
 
 
-def poll(run: str | RunHandle, *, timeout: float | None = None) -> Op[Run]:
+def poll(run: str | RunHandle | Run, *, timeout: float | None = None) -> Op[Run]:
     """Wait until the run is final and return it. Raises PollTimeoutError after *timeout* seconds.
 
     Told of the end as it happens; asks by itself at growing intervals in case the news is lost.
@@ -40,7 +40,7 @@ def poll(run: str | RunHandle, *, timeout: float | None = None) -> Op[Run]:
     return bound.op(querying.wait_for_end(bound.scope, _id(run), timeout), "runs.poll")
 
 
-def cancel(run: str | RunHandle, *, reason: str = "Canceled by user") -> Op[Run]:
+def cancel(run: str | RunHandle | Run, *, reason: str = "Canceled by user") -> Op[Run]:
     """Cancel a run that has not started and return it. Of a final run nothing changes.
 
     Raises CannotCancelError when it executes, RunNotFoundError when there is none.

@@ -227,8 +227,7 @@ def _refuse_unknown(unknown: Mapping[str, Any], what: str, task_id: str) -> None
     for word in unknown:
         meant = " Use schema_task for that." if word == "schema" else closest(word, options)
         raise UnknownTaskOptionError(
-            f"{what}(id={task_id!r}) has no option {word!r}.{meant} "
-            f"Options: {', '.join(options)}."
+            f"{what}(id={task_id!r}) has no option {word!r}.{meant} Options: {', '.join(options)}."
         )
 
 

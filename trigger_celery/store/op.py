@@ -7,7 +7,7 @@ their decoded replies. The two runners, `sync.py` and `aio.py`, drive the same g
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
@@ -131,14 +131,3 @@ class Op(Generic[T_co]):
     def __repr__(self) -> str:
         state = "not run yet" if self._flow is not None else "run"
         return f"<Op {self._name} ({state}): await it, or call .sync()>"
-
-
-def mapped(flow: Flow[T], change: Callable[[T], U]) -> Flow[U]:
-    """Return a flow whose result is `change(result)`."""
-    return change((yield from flow))
-
-
-def chunks(items: Sequence[T], size: int) -> Iterable[Sequence[T]]:
-    """Cut *items* into pieces of at most *size*."""
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

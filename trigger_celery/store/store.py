@@ -44,9 +44,7 @@ class Store:
         self._sync = SyncRunner(
             self._make_sync, self.address.shown, retry_for, lambda: self._notifier
         )
-        self._loops: dict[
-            asyncio.AbstractEventLoop, tuple[AsyncRunner, list[AsyncNotifier]]
-        ] = {}
+        self._loops: dict[asyncio.AbstractEventLoop, tuple[AsyncRunner, list[AsyncNotifier]]] = {}
         self._inherited: list[Any] = []
         self._pid = os.getpid()
         self._fit = not checked

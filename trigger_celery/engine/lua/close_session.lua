@@ -11,7 +11,6 @@
 -- INCLUDE recover
 local now = clock()
 local freed, taken = {}, 0
-redis.call('HSET', key_worker(session), 'closing', '1')
 for _, id in ipairs(redis.call('SRANDMEMBER', key_owned(session), count)) do
   if recover(id, session, op_id, error, false, tonumber(retention), now, freed) then
     taken = taken + 1

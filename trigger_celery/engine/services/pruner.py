@@ -10,8 +10,9 @@ LOOK_EVERY = 10.0
 
 
 class Pruner:
-    """Removes at most 100 runs a tick, with their index entries; goes on at once while there are
-    more. Looks at the names of some 500 queues a tick.
+    """Removes at most 100 runs a tick, with their index entries, and goes on at once while there are more.
+
+    Looks at the names of some 500 queues a tick.
     """
 
     name = "pruner"
