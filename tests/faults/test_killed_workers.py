@@ -94,7 +94,7 @@ def test_poison_stops_after_three_losses_in_prefork(deployment: Deployment) -> N
     worker = deployment.start_worker("prefork", 2)
     run = deployment.trigger("poison", {"what": "kill"})
     ids = deployment.batch("work-sync", [{"seconds": 0.01}] * 20)
-    ended = deployment.wait(run)
+    ended = deployment.wait(run, timeout=60)
     assert (ended.status, ended.error.code) == ("CRASHED", "TASK_PROCESS_EXITED")
     assert len(deployment.ledger(run, "run")) == 3
     assert deployment.wait_all(ids) == {"COMPLETED": 20}

@@ -102,9 +102,15 @@ def payload_of(task_id: str, args: Any, kwargs: Any) -> Any:
     if len(args) + len(kwargs) > 1 or (kwargs and set(kwargs) != {"payload"}):
         raise InvalidOptionError(
             f"task {task_id!r} takes one payload: .delay(payload) or "
-            f".apply_async((payload,)); got {len(args)} positional and {sorted(kwargs)}"
+            f".apply_async((payload,)). Got {_counted(args, kwargs)}: put them into one dict"
         )
     return args[0] if args else kwargs.get("payload")
+
+
+def _counted(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    named = f"the keywords {', '.join(kwargs)}" if kwargs else ""
+    positional = f"{len(args)} values" if args else ""
+    return " and ".join(filter(None, (positional, named)))
 
 
 def _task_class(app: Celery) -> type:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from trigger_celery.bridge import context
@@ -14,11 +14,16 @@ from trigger_celery.model.duration import parse_duration
 from trigger_celery.model.ids import is_run_id
 from trigger_celery.model.run import Run, RunStatus
 from trigger_celery.sdk.handle import RunHandle
+from trigger_celery.sdk.triggering import patience
 from trigger_celery.store.op import Flow, Op
 
 
 def _id(run: str | RunHandle | Run) -> str:
-    run_id = run if isinstance(run, str) else run.id
+    run_id = getattr(run, "id", run)
+    if not isinstance(run_id, str):
+        raise InvalidOptionError(
+            f"{run!r} is not a run: pass the id that trigger returned (run_…), a handle or a Run"
+        )
     if not is_run_id(run_id):
         # Nothing with such a name can exist: the answer is the same as for an unknown run.
         raise querying.not_found(run_id)
@@ -31,13 +36,15 @@ def retrieve(run: str | RunHandle | Run) -> Op[Run]:
     return bound.op(querying.read_run(bound.scope, _id(run)), "runs.retrieve")
 
 
-def poll(run: str | RunHandle | Run, *, timeout: float | None = None) -> Op[Run]:
-    """Wait until the run is final and return it. Raises PollTimeoutError after *timeout* seconds.
+def poll(run: str | RunHandle | Run, *, timeout: str | float | timedelta | None = None) -> Op[Run]:
+    """Wait until the run is final and return it. Raises PollTimeoutError after *timeout*.
+
+    The timeout is seconds or a duration such as "20s"; None waits for ever.
 
     Told of the end as it happens; asks by itself at growing intervals in case the news is lost.
     """
     bound = context.current()
-    return bound.op(querying.wait_for_end(bound.scope, _id(run), timeout), "runs.poll")
+    return bound.op(querying.wait_for_end(bound.scope, _id(run), patience(timeout)), "runs.poll")
 
 
 def cancel(run: str | RunHandle | Run, *, reason: str = "Canceled by user") -> Op[Run]:

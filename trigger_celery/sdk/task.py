@@ -110,6 +110,15 @@ class Task(Generic[PayloadT, OutputT]):
     def _celery_task(self) -> Any:
         return context.current().app.tasks[self._definition.id]
 
+    def __getattr__(self, name: str) -> Any:
+        if name in ("s", "si", "signature", "subtask", "chunks", "map", "starmap"):
+            raise AttributeError(
+                f"task {self._definition.id!r} has no .{name}(): signatures, chains, groups and "
+                "chords of @task functions are not supported. Trigger it from the code that "
+                "would have built the chain, or use batch_trigger for a group."
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
     def __repr__(self) -> str:
         return f"<Task {self._definition.id!r} at {self._definition.place}>"
 
@@ -149,8 +158,10 @@ class SchemaTaskDecorator(Protocol):
 
 
 def task(
+    function: None = None,
+    /,
     *,
-    id: str,
+    id: str = "",
     retry: Retry | Mapping[str, Any] | None = None,
     queue: Queue | Mapping[str, Any] | str | None = None,
     max_duration: float | str | None = None,
@@ -176,15 +187,18 @@ def task(
         DefinitionError: for anything that does not fit, at import.
         DuplicateTaskIdError: when another function has the id.
     """
+    _require_id(function, "task", id)
     _refuse_unknown(unknown, "task", id)
     decorator = _decorator(id, retry, queue, max_duration, description, worker_queue, None)
     return cast("TaskDecorator", decorator)
 
 
 def schema_task(
+    function: None = None,
+    /,
     *,
-    id: str,
-    schema: Any,
+    id: str = "",
+    schema: Any = None,
     retry: Retry | Mapping[str, Any] | None = None,
     queue: Queue | Mapping[str, Any] | str | None = None,
     max_duration: float | str | None = None,
@@ -197,7 +211,10 @@ def schema_task(
     *schema* is a pydantic model, a TypeAdapter, a dataclass, a TypedDict or a function. The
     task's function gets the validated value. The other arguments are those of `task`.
     """
+    _require_id(function, "schema_task", id)
     _refuse_unknown(unknown, "schema_task", id)
+    if schema is None:
+        raise DefinitionError(f"schema_task(id={id!r}) needs a schema: schema=MyPydanticModel")
     checked = Schema(schema, f"schema_task(id={id!r})")
     decorator = _decorator(id, retry, queue, max_duration, description, worker_queue, checked)
     return cast("SchemaTaskDecorator", decorator)
@@ -220,6 +237,13 @@ def queue(*, name: str, concurrency_limit: int | None = None, **unknown: Any) ->
 
 
 _OPTIONS = ("id", "retry", "queue", "max_duration", "description", "worker_queue")
+
+
+def _require_id(function: object, what: str, task_id: str) -> None:
+    if function is None and task_id != "":
+        return
+    example = getattr(function, "__name__", "my_task").replace("_", "-")
+    raise DefinitionError(f'@{what} needs an id: write @{what}(id="{example}")')
 
 
 def _refuse_unknown(unknown: Mapping[str, Any], what: str, task_id: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from trigger_celery.bridge import context
@@ -15,6 +16,7 @@ from trigger_celery.model.task_options import check_task_id
 from trigger_celery.sdk import triggering
 from trigger_celery.sdk.batch_items import BatchItem
 from trigger_celery.sdk.handle import BatchHandle, RunHandle
+from trigger_celery.sdk.triggering import patience
 from trigger_celery.store.op import Op
 
 
@@ -33,18 +35,22 @@ def batch_trigger(task_id: str, items: Sequence[BatchItem | Mapping[str, Any]]) 
 
 
 def trigger_and_poll(
-    task_id: str, payload: Any = None, *, timeout: float | None = None, **options: Any
+    task_id: str,
+    payload: Any = None,
+    *,
+    timeout: str | float | timedelta | None = None,
+    **options: Any,
 ) -> Op[Run]:
     """Make a run and wait until it is final; returns the run, whatever its outcome.
 
-    Blocks its caller: not for a web view. Raises PollTimeoutError after *timeout* seconds; the
+    Blocks its caller: not for a web view. Raises PollTimeoutError after *timeout*; the
     run goes on. None waits for ever.
     """
     bound = context.current()
     run = build_run(bound, _definition(task_id), task_id, payload, options)
     retention = bound.settings.run_retention
     return bound.op(
-        create_watched_run(bound.scope, run, retention, timeout), "tasks.trigger_and_poll"
+        create_watched_run(bound.scope, run, retention, patience(timeout)), "tasks.trigger_and_poll"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from trigger_celery.bridge import context
@@ -10,6 +11,7 @@ from trigger_celery.bridge.registry import REGISTRY, TaskDefinition
 from trigger_celery.bridge.request import build_run
 from trigger_celery.engine.triggering import create_run, create_runs
 from trigger_celery.errors import InputError
+from trigger_celery.model.duration import parse_duration
 from trigger_celery.sdk.batch_items import at_index, batch_items
 from trigger_celery.sdk.handle import BatchHandle, RunHandle
 from trigger_celery.store.op import Flow, Op
@@ -46,6 +48,11 @@ def batch_trigger(
         return BatchHandle(tuple(RunHandle(run.id, task_id) for run in runs))
 
     return bound.op(flow(), "batch_trigger")
+
+
+def patience(timeout: str | float | timedelta | None) -> float | None:
+    """Return a timeout in seconds; None waits for ever. Raises InvalidDurationError."""
+    return None if timeout is None else parse_duration(timeout, name="timeout") / 1000
 
 
 def known(task_id: str) -> TaskDefinition | None:
