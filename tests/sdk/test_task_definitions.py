@@ -121,7 +121,7 @@ def test_what_cannot_be_a_task(function: Any, message: str) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"id": ""}, DefinitionError, "Task id is empty"),
+        ({"id": ""}, DefinitionError, "needs an id"),
         ({"id": "a b"}, DefinitionError, "character ' '"),
         ({"id": "x" * 129}, DefinitionError, "129 characters"),
         ({"id": 7}, DefinitionError, "must be text"),
@@ -265,7 +265,18 @@ def test_forms_of_a_schema(schema: Any) -> None:
             get.run(bad)
 
 
-@pytest.mark.parametrize("schema", [7, None, "Model"])
+def test_decorators_without_an_id_show_what_to_write() -> None:
+    def greet_user(payload: str) -> str:
+        return payload
+
+    for decorate in (task, schema_task):
+        with pytest.raises(DefinitionError, match=r'needs an id: write @\w+\(id="greet-user"\)'):
+            decorate(greet_user)  # type: ignore[arg-type]
+    with pytest.raises(DefinitionError, match="needs a schema"):
+        schema_task(id="t")
+
+
+@pytest.mark.parametrize("schema", [7, "Model"])
 def test_what_is_no_schema(schema: Any) -> None:
     with pytest.raises(DefinitionError, match="cannot validate a payload. Pass a pydantic model"):
         schema_task(id="t", schema=schema)

@@ -172,6 +172,7 @@ def task(
     """Declare a task. Works before and after a Celery app is bound.
 
     Args:
+        function: nothing; there to say what is missing when `@task` stands without an id.
         id: unique in the project: 1 to 128 of letters, digits and `._/-`.
         retry: policy as `Retry(...)` or a mapping of its fields. None: that of the settings
             (`default_retry`), which by default retries nothing.
