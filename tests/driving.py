@@ -113,6 +113,7 @@ class Engine:
         worker_queues: Sequence[str] = ("celery",),
         lease: int = LEASE,
         limit: int | None = None,
+        direct: bool = False,
     ) -> str:
         """Register a session; *tasks* maps ids to their number of attempts (default 3)."""
         known = tasks if isinstance(tasks, Mapping) else dict.fromkeys(tasks, 3)
@@ -124,7 +125,14 @@ class Engine:
             sessions.register(
                 self.scope,
                 sessions.SessionDeclaration(
-                    session, lease, {}, worker_queues, declarations, dict(queues or {}), limit
+                    session,
+                    lease,
+                    {},
+                    worker_queues,
+                    declarations,
+                    dict(queues or {}),
+                    limit,
+                    direct,
                 ),
             )
         )

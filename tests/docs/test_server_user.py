@@ -119,6 +119,7 @@ def everything(engine: Engine) -> None:
     engine.register("w2", ["t", "unheard-of"], {"q": 9, "t2": 1})
     engine.refresh("q")
     assert engine.renew("w1")
+    engine.run(sessions.owned(engine.scope, "w1"))
     engine.clock.advance(DAY)
     engine.fire()
     engine.let_lapse("w2")

@@ -72,6 +72,11 @@ def _grant(raw: bytes) -> Grant:
     )
 
 
+def handed(message: bytes) -> Grant:
+    """Return the run that a `run …` message of the mailbox hands over."""
+    return _grant(message[4:])
+
+
 def _exchange(reply: Any) -> Exchange:
     answers, runs = reply
     return Exchange(

@@ -56,6 +56,8 @@ class SessionDeclaration:
     tasks: Sequence[TaskDeclaration]
     queues: Mapping[str, int | None]
     environment_limit: int | None
+    direct: bool = False
+    """Whether single runs may be put into its mailbox, started, without being asked for."""
 
 
 def register(scope: str, declaration: SessionDeclaration) -> Flow[None]:
@@ -74,6 +76,7 @@ def register(scope: str, declaration: SessionDeclaration) -> Flow[None]:
         lease=declaration.lease_ms,
         info=json.dumps(declaration.info, separators=(",", ":")),
         serves="\x1f".join(declaration.worker_queues),
+        direct="1" if declaration.direct else "0",
         tasks="\x1f".join(task.id for task in declaration.tasks),
         env_limit="" if limit is None else limit,
         counts=len(declaration.tasks),
@@ -101,6 +104,12 @@ def renew(scope: str, session: str, lease_ms: int, busy: int, free: int) -> Flow
         scope, session=session, lease=lease_ms, busy=busy, free=free
     )
     return bool(answer == b"ok")
+
+
+def owned(scope: str, session: str) -> Flow[dict[str, str]]:
+    """Return the runs a session owns, with their epochs."""
+    pairs = yield SCRIPTS.read_owned(scope, session=session)
+    return {run_id.decode(): epoch.decode() for run_id, epoch in pairs}
 
 
 def close(scope: str, session: str, retention: int) -> Flow[int]:

@@ -43,6 +43,7 @@ class RunWorker(bootsteps.StartStopStep):
         ours = isinstance(worker.pool, TaskPool)
         pool_name = "asyncio" if ours else type(worker.pool).__module__.rsplit(".", 1)[-1]
         self._session = WorkerSession(self._trigger, worker, names, pool_name)
+        self._session.direct = ours
         self._services = ServiceRunner(self._trigger)
         kind = LoopConsumer if ours else ThreadConsumer
         self._consumer = kind(self._trigger, worker, self._session, self._services)

@@ -1,13 +1,13 @@
 """The run consumer of the asyncio pool: pulls runs on the event loop, executes and commits there.
 
-One call to the server records what ended and takes what is next. While it is under way further
-attempts end; they go with the next call. So a lone run is recorded at once, and under load a
-call carries many: the group commit needs no timer.
+One call records what ended and takes what is next. What ends while it is under way goes with the
+next call: a lone run is recorded at once, under load a call carries many, without any timer.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 import time
@@ -24,7 +24,8 @@ from trigger_celery.errors import StoreError
 from trigger_celery.model.ids import op_id, token
 from trigger_celery.model.packet import decode
 from trigger_celery.model.retry import effective
-from trigger_celery.store.op import Call, Flow
+from trigger_celery.store.op import ask, command
+from trigger_celery.worker.audit import Audit
 from trigger_celery.worker.celery_internals import (
     current_job,
     follow_job,
@@ -45,6 +46,7 @@ logger = logging.getLogger("trigger_celery.worker")
 
 MAX_TAKE = 100
 """Runs taken by one call: more gain little and hold the server for longer."""
+SETTLE = 0.001  # seconds that a run that was handed over gets to end before more are asked for
 LOOK_EVERY = 2.0
 """Seconds between looks without a wake-up: the net under a lost one."""
 
@@ -75,11 +77,15 @@ class LoopConsumer:
         self._wake = asyncio.Event()
         self._main: asyncio.Task[None] | None = None
         self._followed: set[str] = set()
+        self._audit = Audit()
+        self._calls = 0
+        self._emptied = asyncio.Event()
 
     def start(self) -> None:
         """Begin to pull runs."""
         self._session.load = lambda: (len(self._jobs), max(0, self._free()))
         self._session.on_lost = partial(self._soon, self._lose)
+        self._session.on_audit = partial(self._soon, self._give_back_missing)
         self._pool.resized = partial(self._soon, self._look)
         self._pool.before_stop = lambda: self.drain(0.0 if shutting_down_cold() else None)
 
@@ -88,7 +94,7 @@ class LoopConsumer:
 
         asyncio.run_coroutine_threadsafe(begin(), self._pool.loop).result(10)
 
-    def _soon(self, function: Callable[..., None], *args: str) -> None:
+    def _soon(self, function: Callable[..., None], *args: Any) -> None:
         """Call on the event loop's thread."""
         self._pool.loop.call_soon_threadsafe(function, *args)
 
@@ -118,7 +124,7 @@ class LoopConsumer:
 
     def _close(self) -> None:
         self._closing = True
-        for job in [job for job in self._jobs.values() if job.waiting]:
+        for job in filter(lambda job: job.waiting, list(self._jobs.values())):
             self._put_back(job)
         self._look()
 
@@ -132,12 +138,12 @@ class LoopConsumer:
         self._wake.set()
 
     def _lose(self, session: str) -> None:
-        self._lost = self._lost or session == self._session.id
+        self._lost |= session == self._session.id
         self._wake.set()
 
     def _free(self) -> int:
-        most = self._worker.max_concurrency or self._pool.limit or 1
-        return int(most) - len(self._jobs) - len(self._pool.plain_jobs)
+        busy = len(self._jobs) + len(self._pool.plain_jobs)
+        return (self._worker.max_concurrency or self._pool.limit or 1) - busy
 
     async def _pull_for_ever(self) -> None:
         """A fault of ours must not leave a worker that looks alive and takes no runs."""
@@ -160,14 +166,48 @@ class LoopConsumer:
                 deregistered = self._closing
                 await self._exchange(want)
                 continue
+            if self._closing and not self._emptied.is_set():
+                await self._empty_mailbox()
+                continue
             if self._closing and not self._jobs:
                 break
             self._wake.clear()
             await self._wake.wait()
         reader.cancel()
 
+    async def _empty_mailbox(self) -> None:
+        """Read what was handed to this session before it stopped being idle."""
+        mailbox = keys.key(self._trigger.scope, "mailbox", self._session.id)
+        with contextlib.suppress(StoreError, TimeoutError):
+            await self._trigger.store.run_async(ask(command("RPUSH", mailbox, "stop")))
+            async with asyncio.timeout(3.0):
+                await self._emptied.wait()
+        self._emptied.set()
+
+    def _give_back_missing(self, session: str, owned: dict[str, str]) -> None:
+        if session == self._session.id and not self._closing:
+            known = self._jobs.keys() | {ending.run_id for ending in self._endings}
+            self._endings += self._audit.missing(owned, known)
+            self._wake.set()
+
+    def _hand(self, message: bytes) -> None:
+        """Start a run that came in the mailbox, unless there is no room for it any more."""
+        grant = attempts.handed(message)
+        if self._closing or self._free() <= 0:
+            self._endings.append(back(grant))
+            self._wake.set()
+            return
+        self._begin(grant)
+        # A short run ends at once, and its call asks for more: another one would only delay it.
+        asyncio.get_running_loop().call_later(SETTLE, self._look_unless, self._calls)
+
+    def _look_unless(self, calls: int) -> None:
+        if self._calls == calls:
+            self._look()
+
     async def _exchange(self, want: int) -> None:
         endings, self._endings = self._endings, []
+        self._calls += 1
         if want:
             self._hungry = False
         session = self._session.id
@@ -181,7 +221,7 @@ class LoopConsumer:
         for ending, answer in zip(endings, exchange.answers, strict=True):
             self._settle(ending, answer)
         if exchange.runs is None:
-            self._lost = self._lost or session == self._session.id
+            self._lost |= session == self._session.id
             return
         if want and len(exchange.runs) == want:
             self._hungry = True
@@ -201,7 +241,7 @@ class LoopConsumer:
         deadline = 0.0
         while True:
             try:
-                exchange: Exchange = await runner.run(_flow(call))
+                exchange: Exchange = await runner.run(ask(call))
                 return exchange
             except StoreError as problem:
                 log_delay(problem, len(endings))
@@ -342,7 +382,11 @@ class LoopConsumer:
                 except StoreError:
                     await asyncio.sleep(0.3)
                     continue
-                if message == b"timer":
+                if message is not None and message.startswith(b"run "):
+                    self._hand(message)
+                elif message == b"stop":
+                    self._emptied.set()
+                elif message == b"timer":
                     self._services.poke("promoter")
                 else:
                     self._look()
@@ -350,10 +394,6 @@ class LoopConsumer:
                     await asyncio.sleep(0)
         finally:
             await reader.close()
-
-
-def _flow(call: Call) -> Flow[Any]:
-    return (yield call)
 
 
 def _on_loop(execution: RunExecution) -> Any:

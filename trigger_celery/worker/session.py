@@ -36,10 +36,12 @@ class WorkerSession:
         self.id = session_id()
         self._worker = worker
         self._pool_name = pool_name
+        self.direct = False
         self._stop = threading.Event()
         self._renewer: threading.Thread | None = None
         self.load: Callable[[], tuple[int, int]] = lambda: (0, 0)
         self.on_lost: Callable[[str], None] = lambda session: None
+        self.on_audit: Callable[[str, dict[str, str]], None] | None = None
 
     def start(self) -> None:
         """Register and begin to renew."""
@@ -65,6 +67,7 @@ class WorkerSession:
             tasks=[self._declare(definition) for definition in REGISTRY.tasks.values()],
             queues={queue.name: queue.concurrency_limit for queue in REGISTRY.queues.values()},
             environment_limit=trigger.settings.environment_concurrency_limit,
+            direct=self.direct,
         )
         trigger.store.run_blocking(sessions.register(trigger.scope, declaration))
 
@@ -99,6 +102,10 @@ class WorkerSession:
                         free,
                     )
                 )
+                if alive and self.on_audit is not None:
+                    store = self.trigger.store
+                    owned = store.run_blocking(sessions.owned(store.scope, session))
+                    self.on_audit(session, owned)
                 pause = lease / 3
             except Exception as problem:
                 # Whatever it is: a worker that stops renewing loses all its runs.

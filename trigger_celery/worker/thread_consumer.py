@@ -20,7 +20,7 @@ from trigger_celery.errors import StoreError
 from trigger_celery.model.ids import op_id, token
 from trigger_celery.model.packet import decode
 from trigger_celery.model.retry import effective
-from trigger_celery.store.op import Call, Flow
+from trigger_celery.store.op import ask
 from trigger_celery.worker.celery_internals import (
     active_requests,
     cause,
@@ -186,7 +186,7 @@ class ThreadConsumer:
         )  # fmt: skip
         while True:
             try:
-                exchange: Exchange = self._trigger.store.run_blocking(_flow(call))
+                exchange: Exchange = self._trigger.store.run_blocking(ask(call))
                 return exchange
             except StoreError as problem:
                 log_delay(problem, len(endings))
@@ -347,7 +347,3 @@ class ThreadConsumer:
                 self._hungry = True
                 self._wake.set()
         self._reader.close()
-
-
-def _flow(call: Call) -> Flow[Any]:
-    return (yield call)

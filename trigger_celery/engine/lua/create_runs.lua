@@ -1,5 +1,6 @@
 -- create_runs: makes runs of one task, queued or delayed. A run id that exists is left alone, so
--- the call may be repeated; the run id is its operation id.
+-- the call may be repeated; the run id is its operation id. A single run may be handed to an idle
+-- session at once: EXECUTING.
 -- KEYS  scope
 -- ARGV  task declared worker_queue queue key max retention channel items...
 --       declared '0': queue, worker queue come from what workers declared, if they did.
@@ -11,7 +12,10 @@
 -- INCLUDE clock
 -- INCLUDE change
 -- INCLUDE lanes
-local now = clock()
+-- INCLUDE slots
+-- INCLUDE take
+-- INCLUDE deliver
+local now, us = clock()
 
 if declared == '0' then
   local known = redis.call('HGET', key_tasks(), task)
@@ -100,6 +104,10 @@ for i = items, #ARGV, 8 do
   end
 end
 write_gathered()
-if #entries > 0 then enqueue(lane, entries) end
+if #entries == 2 then
+  deliver(put_in(lane, entries), now, us)
+elseif #entries > 0 then
+  enqueue(lane, entries)
+end
 hurry(soonest, now)
 return answers

@@ -1,8 +1,8 @@
 -- register_session: a worker says it is here: its lease, what it serves, the tasks and queues it
 -- declares. The limit in code is the limit; a later declaration replaces it.
 -- KEYS  scope
--- ARGV  session lease info serves tasks env_limit counts declarations...
---       serves: names parted by U+001F. tasks: ids parted by U+001F. counts: number of task
+-- ARGV  session lease info serves direct tasks env_limit counts declarations...
+--       serves: names parted by U+001F. direct 1: takes single runs in its mailbox. tasks: ids parted by U+001F. counts: number of task
 --       declarations; they come first: id, definition. Then queues: name, limit ('' none).
 -- REPLY number of runs that were parked for one of the tasks
 -- TTL   worker: 1 day after the last renewal
@@ -16,7 +16,7 @@ for name in string.gmatch(serves, '[^\31]+') do
 end
 redis.call('ZADD', key_workers(), int(now + tonumber(lease)), session)
 redis.call('HSET', key_worker(session), 'info', info, 'lease', lease, 'since', int(now),
-  'serves', table.concat(tokens, ' '), 'tasks', '\31' .. tasks .. '\31')
+  'serves', table.concat(tokens, ' '), 'direct', direct, 'tasks', '\31' .. tasks .. '\31')
 redis.call('PEXPIRE', key_worker(session), 86400000)
 if env_limit == '' then
   redis.call('HDEL', key_env(), 'limit')

@@ -63,8 +63,8 @@ local function rename(q, id)
   redis.call('PEXPIRE', key_queue(q), 1209600000)
 end
 
--- entries: score, id, score, id, …
-local function enqueue(lane, entries)
+-- entries: score, id, score, id, … Returns the worker queue, whose sessions are not woken yet.
+local function put_in(lane, entries)
   local wq, q, k = split(lane)
   local added = redis.call('ZADD', key_lane(lane), unpack(entries))
   local f = record(q)
@@ -78,7 +78,11 @@ local function enqueue(lane, entries)
     redis.call('SADD', key_lanes(q), lane)
     offer(lane, wq, q, k)
   end
-  wake(wq, #entries / 2)
+  return wq
+end
+
+local function enqueue(lane, entries)
+  wake(put_in(lane, entries), #entries / 2)
 end
 
 -- Takes a run out of its lane before it started.
