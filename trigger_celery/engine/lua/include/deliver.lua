@@ -15,6 +15,5 @@ local function deliver(wq, now, us)
       if runs[1] then message = 'run ' .. runs[1] end
     end
   end
-  redis.call('RPUSH', key_mailbox(session), message)
-  redis.call('PEXPIRE', key_mailbox(session), 60000)
+  post(session, message)
 end

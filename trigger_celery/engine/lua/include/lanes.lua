@@ -46,12 +46,14 @@ local function offer(lane, wq, q, k)
   redis.call('ZADD', key_ready(wq), 'NX', int(vt + 1), lane)
 end
 
+local function post(session, message)
+  redis.call('RPUSH', key_mailbox(session), message)
+  redis.call('PEXPIRE', key_mailbox(session), 60000)
+end
+
 local function wake(wq, count)
   local found = redis.call('ZPOPMIN', key_idle(wq), count)
-  for i = 1, #found, 2 do
-    redis.call('RPUSH', key_mailbox(found[i]), 'work')
-    redis.call('PEXPIRE', key_mailbox(found[i]), 60000)
-  end
+  for i = 1, #found, 2 do post(found[i], 'work') end
 end
 
 -- The record of a queue that nobody declares may have expired while its runs were delayed.
@@ -100,8 +102,7 @@ end
 local function hurry(due, now)
   if due - now < 1500 then
     for _, session in ipairs(redis.call('ZREVRANGE', key_workers(), 0, 0)) do
-      redis.call('RPUSH', key_mailbox(session), 'timer')
-      redis.call('PEXPIRE', key_mailbox(session), 60000)
+      post(session, 'timer')
     end
   end
 end
