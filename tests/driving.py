@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import redis
 
+from tests.driving_waits import DAY, HOUR, RETENTION, Waits, origin
 from trigger_celery.engine import attempts, cancelling, keys, querying, sessions, triggering
 from trigger_celery.engine.attempts import Ending, Exchange, Grant
 from trigger_celery.engine.triggering import NewRun, Placement
@@ -18,10 +19,10 @@ from trigger_celery.model.run import Run, RunStatus
 from trigger_celery.store.op import Flow
 from trigger_celery.store.store import Store
 
+__all__ = ["DAY", "ERROR", "HOUR", "LEASE", "RETENTION", "Clock", "Engine", "origin"]
+
 T = TypeVar("T")
 
-DAY = 86_400_000
-RETENTION = 7 * DAY
 LEASE = 30_000
 ERROR = json.dumps({"type": "BUILT_IN_ERROR", "name": "ValueError", "message": "no"})
 
@@ -43,7 +44,7 @@ class Clock:
         return seconds * 1000 + micros // 1000 + int(self._client.get(self._key) or 0)
 
 
-class Engine:
+class Engine(Waits):
     """The engine's operations with short names and defaults, in sync code."""
 
     def __init__(self, store: Store, client: redis.Redis) -> None:
@@ -73,14 +74,16 @@ class Engine:
         declared: bool = True,
         worker_queue: str = "celery",
         id: str | None = None,
+        failed: str = "",
     ) -> NewRun:
         if declared and queue is None:
             queue = f"task/{task}"
         place = Placement(task, declared, worker_queue, queue or "", key, max_attempts)
         due = None if delay is None and at is None else Delay(delay, at)
         return NewRun(
-            id or run_id(), place, Packet(payload, JSON), due, priority, tuple(tags), metadata
-        )
+            id or run_id(), place, Packet(payload, JSON), due, priority, tuple(tags), metadata,
+            failed,
+        )  # fmt: skip
 
     def create(self, task: str = "t", **options: Any) -> str:
         """Create one run; *delay* and *priority* are in ms."""
@@ -172,6 +175,13 @@ class Engine:
 
     def take_one(self, session: str = "w1", **options: Any) -> Grant:
         (grant,) = self.take(session, 1, **options)
+        return grant
+
+    def begin(self, task: str = "t", *, session: str = "w1", **options: Any) -> Grant:
+        """Create a run and let the session begin it."""
+        run = self.create(task, **options)
+        grant = self.take_one(session)
+        assert grant.id == run, "another run was waiting"
         return grant
 
     def start(self, grant: Grant, op: str | None = None) -> int | None:

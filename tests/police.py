@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import redis
 
+from tests import police_waits
+from tests.keyspace import Keyspace, keyspace
 from trigger_celery.engine import keys, sessions
 from trigger_celery.model.ids import token
 from trigger_celery.model.run import RunStatus
@@ -19,94 +19,17 @@ from trigger_celery.store.store import Store
 
 KINDS = {kind.name: kind for kind in keys.KEYS}
 HOLDING = {"DEQUEUED", "EXECUTING"}
-_RUN_ID = re.compile(r"run_[0-9a-v]{26}")
-# The feed is bounded by its length, and the last dequeue of a session by the session's life.
-_MAY_NAME_THE_PAST = {"changes", "worker"}
+_ID = re.compile(r"(?:run|waitpoint|batch)_[0-9a-v]{26}")
+# The feed is bounded by its length, the last dequeue of a session by the session's life, mailboxes
+# and idempotency keys by their TTL, the runs of a batch by the batch.
+_MAY_NAME_THE_PAST = {"changes", "worker", "mailbox", "wait_key", "batch_runs"}
+# A child, or a batch, may outlive who made it.
+_LINKS = {"links", "batch", "parent", "keeper"}
 # Two steps that one call takes: a dequeue that starts at once, and giving up a run that was.
 _AT_ONCE = {
     ("QUEUED", "EXECUTING"): "DEQUEUED",
     ("EXECUTING", "PENDING_VERSION"): "QUEUED",
 }
-
-
-@dataclass
-class Keyspace:
-    """Every key with its value (sets, dicts, lists, text) and its TTL in ms (-1: none)."""
-
-    scope: str
-    values: dict[str, Any]
-    ttls: dict[str, int]
-    types: dict[str, str]
-
-    def kind(self, name: str) -> str:
-        return name.removeprefix(self.scope + ":").split(":", 1)[0]
-
-    @cached_property
-    def _by_kind(self) -> dict[str, dict[str, Any]]:
-        kinds: dict[str, dict[str, Any]] = defaultdict(dict)
-        for name, value in self.values.items():
-            kind, _, rest = name.removeprefix(self.scope + ":").partition(":")
-            kinds[kind][rest] = value
-        return kinds
-
-    def of(self, kind: str) -> dict[str, Any]:
-        """Return the values of one kind of key, by the rest of their names."""
-        return self._by_kind[kind]
-
-    def one(self, kind: str, default: Any) -> Any:
-        return self.values.get(keys.key(self.scope, kind), default)
-
-    @property
-    def runs(self) -> dict[str, dict[str, str]]:
-        return self.of("run")
-
-
-def _text(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    if isinstance(value, dict):
-        return {_text(name): _text(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_text(item) for item in value]
-    if isinstance(value, set):
-        return {_text(item) for item in value}
-    return value
-
-
-def keyspace(client: redis.Redis, scope: str) -> Keyspace:
-    """Read everything that is in the server."""
-    names = sorted(name.decode() for name in client.scan_iter(count=5000))
-    pipe = client.pipeline(transaction=False)
-    for name in names:
-        pipe.type(name)
-        pipe.pttl(name)
-    facts = pipe.execute()
-    types = [_text(kind) for kind in facts[::2]]
-    for name, kind in zip(names, types, strict=True):
-        match kind:
-            case "hash":
-                pipe.hgetall(name)
-            case "zset":
-                pipe.zrange(name, 0, -1, withscores=True)
-            case "set":
-                pipe.smembers(name)
-            case "list":
-                pipe.lrange(name, 0, -1)
-            case "stream":
-                pipe.xrange(name)
-            case _:
-                pipe.get(name)
-    values: dict[str, Any] = {}
-    for name, kind, value in zip(names, types, pipe.execute(), strict=True):
-        if value is None or kind == "none":
-            continue
-        values[name] = {_text(m): s for m, s in value} if kind == "zset" else _text(value)
-    return Keyspace(
-        scope,
-        values,
-        dict(zip(names, facts[1::2], strict=True)),
-        dict(zip(names, types, strict=True)),
-    )
 
 
 def inspect(client: redis.Redis, scope: str) -> None:
@@ -121,6 +44,7 @@ def problems(space: Keyspace) -> Iterator[str]:
     yield from _names_types_ttls(space)
     yield from _slots(space)
     yield from _places(space)
+    yield from police_waits.problems(space)
     yield from _lanes(space)
     yield from _indexes(space)
     yield from _feed(space)
@@ -145,6 +69,8 @@ def _names_types_ttls(space: Keyspace) -> Iterator[str]:
                 yield f"{name} belongs to no run"
             elif expires is not (run in final):
                 yield f"{name} {'has' if expires else 'lacks'} a TTL, its run is {space.runs[run]}"
+        elif kind.name in police_waits.KINDS:
+            continue
         elif kind.name == "queue":
             if expires is ("declared" in space.values[name]):
                 yield f"{name}: a TTL exactly when no code declares it: {space.values[name]}"
@@ -167,6 +93,12 @@ def _slots(space: Keyspace) -> Iterator[str]:
         _, queue, key = _lane_of(f)
         if queue != token(f["queue"]) or key != (token(f["ckey"]) if "ckey" in f else ""):
             yield f"{run}: the lane {f['lane']} does not fit queue and key: {f}"
+        if f["status"] not in HOLDING and f["status"] not in FINAL and "owner" in f:
+            if f["status"] != "WAITING" and "resuming" not in f:
+                yield f"{run} is {f['status']} and has the owner {f['owner']}"
+            owned[f["owner"]].add(run)
+            if f["owner"] not in sessions_known:
+                yield f"{run} waits and its owner {f['owner']} is no session"
         if f["status"] not in HOLDING:
             continue
         environment.add(run)
@@ -191,24 +123,29 @@ def _places(space: Keyspace) -> Iterator[str]:
         for run in members:
             lanes[run].append(lane)
     parked = {run: task for task, members in space.of("parked").items() for run in members}
-    timers = set(space.one("timers", {}))
-    retention = set(space.one("retention", {}))
+    timers = {name for name in space.one("timers", {}) if ":" not in name}
+    retention = {name for name in space.one("retention", {}) if name.startswith("run_")}
+    resuming = {run for members in space.of("resuming").values() for run in members}
     runs = space.runs
     for what, members in (
-        ("a lane", lanes), ("timers", timers), ("parked", parked), ("retention", retention)
+        ("a lane", lanes), ("timers", timers), ("parked", parked), ("retention", retention),
+        ("resuming", resuming),
     ):  # fmt: skip
         for run in set(members) - set(runs):
             yield f"{run} is in {what} and does not exist"
     for run, f in runs.items():
         status = f["status"]
         wanted = {
-            "QUEUED": {"lane", "timers"},
+            "QUEUED": {"resuming"} if "resuming" in f else {"lane", "timers"},
             "DELAYED": {"timers"},
             "PENDING_VERSION": {"parked"},
         }.get(status, {"retention"} if status in FINAL else set())
         found = ["lane"] * len(lanes.get(run, ())) + [
             name
-            for name, members in (("timers", timers), ("parked", parked), ("retention", retention))
+            for name, members in (
+                ("timers", timers), ("parked", parked), ("retention", retention),
+                ("resuming", resuming),
+            )
             if run in members
         ]
         if not (set(found) <= wanted and len(found) == (1 if wanted else 0)):
@@ -295,7 +232,10 @@ def _feed(space: Keyspace) -> Iterator[str]:
 
 
 def leave_nothing(client: redis.Redis, store: Store) -> None:
-    """Let the retention of every final run pass, prune, and look whether anything names them."""
+    """Let the retention of all that has ended pass, prune, and look whether anything names it.
+
+    What a run that goes on made or waited for stays.
+    """
     scope = store.scope
     retention = keys.key(scope, "retention")
     final = {item.decode() for item in client.zrange(retention, 0, -1)}
@@ -306,10 +246,17 @@ def leave_nothing(client: redis.Redis, store: Store) -> None:
     while store.run_sync(sessions.prune(scope, 100)) == 100:
         pass
     space = keyspace(client, scope)
+    pruned = final - set(space.one("retention", {}))
     left = [
         f"{name} still names {found}"
         for name, value in space.values.items()
         if space.kind(name) not in _MAY_NAME_THE_PAST
-        and (found := final & set(_RUN_ID.findall(f"{name} {value}")))
+        and (found := pruned & set(_ID.findall(f"{name} {_without_links(value)}")))
     ]
-    assert not left, "pruned runs left something behind:\n  " + "\n  ".join(left)
+    assert not left, "what was pruned left something behind:\n  " + "\n  ".join(left)
+
+
+def _without_links(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {name: item for name, item in value.items() if name not in _LINKS}

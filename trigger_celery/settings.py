@@ -81,6 +81,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("run_retention", _milliseconds, 7 * 86_400_000, "seconds or duration", "How long final runs are kept."),
     Setting("default_retry", _retry, None, "Retry or mapping", "Retry policy of tasks that have none of their own."),
     Setting("environment_concurrency_limit", _limit, None, "runs", "The most runs that execute at once in the environment."),
+    Setting("max_duration", _maybe_seconds, None, "seconds", "How long an attempt may be active, waits excluded, unless its task or trigger says otherwise; none is for ever."),
+    Setting("wait_hold", _seconds, 5.0, "seconds", "How long a waiting run stays in the memory of pools that cannot park it (prefork, threads, solo, and sync tasks); then it is executed again when it can go on."),
     Setting("store_timeout", _seconds, 5.0, "seconds", "How long to wait for one reply of the server."),
     Setting("store_retry", _seconds, 5.0, "seconds", "How long a call is repeated while the server is away before it raises."),
     Setting("shutdown_grace", _maybe_seconds, None, "seconds", "How long a warm shutdown waits for running attempts before it hands them back; none waits for all."),
@@ -100,6 +102,8 @@ class Settings:
     run_retention: int = 7 * 86_400_000
     default_retry: Retry | None = None
     environment_concurrency_limit: int | None = None
+    max_duration: float | None = None
+    wait_hold: float = 5.0
     store_timeout: float = 5.0
     store_retry: float = 5.0
     shutdown_grace: float | None = None

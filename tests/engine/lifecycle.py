@@ -10,7 +10,7 @@ from typing import Any
 import redis
 
 from tests.driving import ERROR, LEASE, RETENTION, Engine
-from tests.police import Keyspace, keyspace
+from tests.keyspace import Keyspace, keyspace
 from trigger_celery.engine import attempts, cancelling, keys, sessions, triggering
 from trigger_celery.engine.attempts import Ending, Exchange, Grant
 from trigger_celery.model.ids import op_id, token
@@ -140,7 +140,7 @@ class Life:
                 (yield from cancelling.cancel_run(self.scope, run, "no", RETENTION))
             )
         yield from self._pass(30_001)
-        yield from sessions.fire_timers(self.scope, 200)
+        yield from sessions.fire_timers(self.scope, 200, RETENTION)
 
     def _unknown(self) -> Flow[None]:
         yield from self._create(3, "new", worker_queue="other")
@@ -154,7 +154,7 @@ class Life:
             )
         )
         yield from self._pass(1_000)
-        yield from sessions.fire_timers(self.scope, 200)
+        yield from sessions.fire_timers(self.scope, 200, RETENTION)
         yield from sessions.close(self.scope, "w3", RETENTION)
 
     def _lost_worker(self) -> Flow[None]:

@@ -152,11 +152,9 @@ class Model:
             run.go(S.QUEUED)
             run.wait_until(self.now + delay)
 
-    def cancel(self, run: ModelRun) -> RunStatus | None:
-        """Cancel and return the status then, or None: it is refused."""
+    def cancel(self, run: ModelRun) -> RunStatus:
+        """Cancel and return the status then."""
         assert run.status is not None
-        if run.status is S.EXECUTING:
-            return None
         if run.status not in FINAL:
             run.go(S.CANCELED)
             run.epoch += 1

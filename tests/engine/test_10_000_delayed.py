@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.driving import Engine
+from tests.driving import RETENTION, Engine
 from trigger_celery.engine.services.promoter import BATCH, Promoter
 
 
@@ -10,7 +10,7 @@ def test_10_000_delayed_runs_are_queued_without_loss(engine: Engine) -> None:
     due = engine.clock.now() + 3_600_000
     runs = engine.create_many(6_000, at=due) + engine.create_many(4_000, "u", at=due)
     assert engine.client.zcard(engine.key("timers")) == 10_000
-    promoter = Promoter(engine.scope)
+    promoter = Promoter(engine.scope, RETENTION)
     assert engine.run(promoter.tick()) == 1.0
     engine.clock.advance(3_600_001)
     ticks = 1

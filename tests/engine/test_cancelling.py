@@ -6,7 +6,7 @@ import pytest
 
 from tests.driving import RETENTION, Engine
 from trigger_celery.engine.scripts import SCRIPTS
-from trigger_celery.errors import CannotCancelError, RunNotFoundError
+from trigger_celery.errors import RunNotFoundError
 from trigger_celery.model.ids import token
 
 
@@ -53,14 +53,6 @@ def test_the_reason_is_kept(engine: Engine) -> None:
     assert cancelled.error.message == "Canceled by user"
     assert cancelled.finished_at is not None
     assert cancelled.is_cancelled
-
-
-def test_an_executing_run_is_not_touched(engine: Engine) -> None:
-    run = engine.create()
-    grant = engine.take_one()
-    with pytest.raises(CannotCancelError, match="EXECUTING: only a run that has not started"):
-        engine.cancel(run)
-    assert engine.end(grant) == "ok"
 
 
 def test_of_a_final_run_nothing_changes(engine: Engine) -> None:

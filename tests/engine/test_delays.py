@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from tests.driving import Engine
+from tests.driving import RETENTION, Engine
 from trigger_celery.engine.services.promoter import Promoter
 
 
@@ -76,7 +76,7 @@ def test_a_delayed_run_can_be_cancelled(engine: Engine) -> None:
 
 
 def test_the_promoter_sleeps_until_the_next_timer_and_a_second_at_most(engine: Engine) -> None:
-    promoter = Promoter(engine.scope)
+    promoter = Promoter(engine.scope, RETENTION)
     assert engine.run(promoter.tick()) == 1.0
     engine.create(delay=500)
     assert 0.4 < engine.run(promoter.tick()) <= 0.5
@@ -89,7 +89,7 @@ def test_the_promoter_sleeps_until_the_next_timer_and_a_second_at_most(engine: E
 def test_a_full_batch_makes_the_promoter_go_on_at_once(engine: Engine) -> None:
     runs = engine.create_many(250, delay=1_000)
     engine.clock.advance(1_001)
-    promoter = Promoter(engine.scope)
+    promoter = Promoter(engine.scope, RETENTION)
     assert engine.run(promoter.tick()) == 0.0
     assert engine.run(promoter.tick()) == 1.0
     assert set(engine.statuses(runs)) == {"QUEUED"}

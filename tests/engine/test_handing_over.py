@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.driving import RETENTION, Engine
 from trigger_celery.engine import attempts, sessions
+from trigger_celery.engine.sessions import Owned
 from trigger_celery.model.ids import op_id, token
 
 
@@ -15,7 +16,9 @@ def test_an_idle_session_gets_the_run_itself(engine: Engine) -> None:
     grant = attempts.handed(message.encode())
     assert (grant.id, grant.executing, grant.attempt, grant.payload) == (run, True, 1, '{"a": 1}')
     assert engine.status(run) == "EXECUTING"
-    assert engine.run(sessions.owned(engine.scope, "w1")) == {run: grant.epoch}
+    assert engine.run(sessions.owned(engine.scope, "w1")) == {
+        run: Owned(grant.epoch, "EXECUTING")
+    }
 
 
 def test_it_is_not_idle_any_more_until_it_asks_again(engine: Engine) -> None:
@@ -71,7 +74,7 @@ def test_a_run_that_did_not_arrive_goes_back_without_an_attempt_used(engine: Eng
     engine.take()
     run = engine.create(max_attempts=1)
     engine.mail()
-    [(owned, epoch)] = engine.run(sessions.owned(engine.scope, "w1")).items()
-    ending = attempts.Ending(owned, epoch, "back", "", "")
+    [(owned, how)] = engine.run(sessions.owned(engine.scope, "w1")).items()
+    ending = attempts.Ending(owned, how.epoch, "back", "", "")
     engine.run(attempts.finish(engine.scope, op_id(), [ending], RETENTION))
     assert (engine.status(run), engine.fields(run)["attempt"]) == ("QUEUED", "0")

@@ -44,8 +44,8 @@ def test_the_message_ends_a_blocking_read(engine: Engine) -> None:
 async def test_the_message_ends_an_asynchronous_read(engine: Engine) -> None:
     await engine.store.run_async(idle_then_a_run(engine))
     reader = engine.store.async_blocking_reader()
-    assert await reader.pop(engine.key("mailbox", "w1"), 5) == b"work"
-    assert await reader.pop(engine.key("mailbox", "w1"), 0) is None
+    assert await reader.pop(engine.key("mailbox", "w1"), 5) == [b"work"]
+    assert await reader.pop(engine.key("mailbox", "w1"), 0) == []
     await reader.close()
     await engine.store.aclose()
 

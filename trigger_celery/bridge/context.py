@@ -35,7 +35,10 @@ class AttemptContext:
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """The run, as it was when the attempt started. `priority` is in seconds."""
+    """The run, as it was when the attempt started. `priority` and `max_duration` are in seconds.
+
+    `parent_id` is the run that triggered it, `root_id` the first of the tree, itself included.
+    """
 
     id: str
     tags: tuple[str, ...]
@@ -43,6 +46,11 @@ class RunContext:
     max_attempts: int
     priority: float
     concurrency_key: str | None
+    parent_id: str | None = None
+    root_id: str | None = None
+    depth: int = 0
+    batch_id: str | None = None
+    max_duration: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

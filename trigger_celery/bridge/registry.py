@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from trigger_celery.bridge.hooks import Hook
 from trigger_celery.bridge.schema import Schema
+from trigger_celery.bridge.signal import RunSignal
 from trigger_celery.errors import DefinitionError, DuplicateTaskIdError
 from trigger_celery.model.retry import Retry
-
-ASKABLE = ("payload", "ctx")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,9 @@ class TaskDefinition:
     line: int
     declares_queue: bool = True
     """False when the task only names a queue that is declared elsewhere."""
+    takes_signal: bool = False
+    hooks: Mapping[str, Hook] = field(default_factory=dict)
+    """Its own hooks by name."""
 
     @property
     def place(self) -> str:
@@ -55,28 +58,31 @@ class TaskDefinition:
         """Call the function without a run: the payload validated as in a run, `ctx` is None."""
         if self.schema is not None:
             payload = self.schema.parse(payload, self.id)
-        return self.call(payload, None)
+        return self.call(payload, None, RunSignal())
 
-    def call(self, payload: Any, ctx: Any) -> Any:
+    def call(self, payload: Any, ctx: Any, signal: RunSignal) -> Any:
         """Call the function with what it asks for; a coroutine for async functions."""
+        named: dict[str, Any] = {}
         if self.takes_ctx:
-            if self.takes_payload:
-                return self.function(payload, ctx=ctx)
-            return self.function(ctx=ctx)
-        return self.function(payload) if self.takes_payload else self.function()
+            named["ctx"] = ctx
+        if self.takes_signal:
+            named["signal"] = signal
+        return self.function(payload, **named) if self.takes_payload else self.function(**named)
 
 
-def inspect_function(function: Callable[..., Any], task_id: str) -> tuple[bool, bool]:
-    """Return whether the function takes a payload and a ctx. Raises DefinitionError.
+def inspect_function(function: Callable[..., Any], task_id: str) -> tuple[bool, bool, bool]:
+    """Return whether the function takes a payload, a ctx and a signal. Raises DefinitionError.
 
-    The first positional parameter is the payload, whatever its name; `ctx` is given by name.
+    The first positional parameter is the payload, whatever its name; the others go by name.
     """
-    payload = ctx = False
+    payload = ctx = signal = False
     parameters = list(inspect.signature(function).parameters.values())
     for position, parameter in enumerate(parameters):
         kind = parameter.kind
         if parameter.name == "ctx" and kind is not parameter.POSITIONAL_ONLY:
             ctx = True
+        elif parameter.name == "signal" and kind is not parameter.POSITIONAL_ONLY:
+            signal = True
         elif position == 0 and kind in (
             parameter.POSITIONAL_ONLY,
             parameter.POSITIONAL_OR_KEYWORD,
@@ -89,10 +95,10 @@ def inspect_function(function: Callable[..., Any], task_id: str) -> tuple[bool, 
             raise DefinitionError(
                 f"task {task_id!r}: parameter {parameter.name!r} of "
                 f"{function.__qualname__} is nothing a run can pass. A task takes one payload "
-                "and, by name, `ctx`: def my_task(payload, ctx). Put further values into the "
+                "and, by name, `ctx` and `signal`: def my_task(payload, ctx). Put further values into the "
                 "payload."
             )
-    return payload, ctx
+    return payload, ctx, signal
 
 
 class Registry:
@@ -102,6 +108,7 @@ class Registry:
         self.tasks: dict[str, TaskDefinition] = {}
         self.queues: dict[str, Queue] = {}
         self.config: dict[str, Any] = {}
+        self.hooks: dict[str, list[Hook]] = {}
         self._listeners: list[Callable[[TaskDefinition], None]] = []
 
     def add_task(self, definition: TaskDefinition) -> None:
@@ -131,6 +138,11 @@ class Registry:
             )
         return known
 
+    def hooks_of(self, definition: TaskDefinition, name: str) -> list[Hook]:
+        """Return the hooks of a name that a task's runs call: those of all tasks, then its own."""
+        own = definition.hooks.get(name)
+        return [*self.hooks.get(name, ()), *((own,) if own is not None else ())]
+
     def on_task(self, listener: Callable[[TaskDefinition], None]) -> None:
         """Call *listener* for every task, those known already and those still to come."""
         self._listeners.append(listener)
@@ -146,6 +158,7 @@ class Registry:
         self.tasks.clear()
         self.queues.clear()
         self.config.clear()
+        self.hooks.clear()
 
 
 def _same_function(one: TaskDefinition, other: TaskDefinition) -> bool:

@@ -24,6 +24,7 @@ OPTIONS: Final[dict[str, Callable[[Any], Any]]] = {
     "max_attempts": check.check_max_attempts,
     "tags": check.check_tags,
     "metadata": check.check_metadata,
+    "max_duration": check.check_max_duration,
 }
 """Trigger options and what checks them."""
 
@@ -73,6 +74,7 @@ def build_run(
         queue=place.queue if queue is None else queue,
         concurrency_key=checked.get("concurrency_key", "") or "",
         max_attempts=checked.get("max_attempts"),
+        max_duration_ms=checked.get("max_duration"),
     )
     return NewRun(
         run_id(),

@@ -40,6 +40,7 @@ KEYS: tuple[Key, ...] = (
     Key("steps", ("id",), "hash", "steps by name to packet type and result", "the end of the run"),
     Key("waiting", ("id",), "set", "waitpoints, runs and batches that the run waits for", "vanishes when empty"),
     Key("waiters", ("target",), "set", "runs that wait for a waitpoint, a run or a batch", "vanishes when empty"),
+    Key("keepers", ("target",), "set", "runs besides the first that waited for it; it is kept until they have ended", "the pruner, with its target"),
     Key("waitpoint", ("waitpoint",), "hash", "type, status, times, idempotency key, tags; an output up to 64 bytes", "TTL run_retention + 7 days once ended, which a timer sees to; the pruner at run_retention"),
     Key("waitpoint_output", ("waitpoint",), "string", "output over 64 bytes", "TTL run_retention + 7 days; the pruner at run_retention"),
     Key("wait_key", ("key",), "string", "idempotency key of a wait or token to its waitpoint", "TTL idempotency_key_ttl"),

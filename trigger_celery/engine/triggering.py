@@ -104,9 +104,7 @@ def _call(
     )
 
 
-def create_run(
-    scope: str, run: NewRun, retention: int, origin: Origin = NOWHERE
-) -> Flow[str]:
+def create_run(scope: str, run: NewRun, retention: int, origin: Origin = NOWHERE) -> Flow[str]:
     """Create one run and return its id."""
     yield create_call(scope, run, retention, origin)
     return run.id

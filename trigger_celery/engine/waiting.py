@@ -91,11 +91,18 @@ def evict_runs(scope: str, runs: Sequence[tuple[str, str]]) -> Flow[list[str]]:
 
 
 def record_step(
-    scope: str, run_id: str, epoch: str, name: str, result: Packet
+    scope: str, run_id: str, epoch: str, path: str, call: str, name: str, result: Packet
 ) -> Flow[Packet | None]:
     """Keep the result of a step and return the one that counts, the first; None: not our run."""
     word, *rest = yield SCRIPTS.record_step(
-        scope, run_id=run_id, epoch=epoch, name=name, ptype=result.type, data=result.data
+        scope,
+        run_id=run_id,
+        epoch=epoch,
+        path=path,
+        call=call,
+        name=name,
+        ptype=result.type,
+        data=result.data,
     )
     if word == b"stale":
         return None

@@ -11,6 +11,7 @@ from trigger_celery.engine.codec import fields_of
 from trigger_celery.engine.scripts import SCRIPTS
 from trigger_celery.errors import InvalidOptionError, ReplayMismatchError, TokenNotFoundError
 from trigger_celery.model.duration import Delay
+from trigger_celery.model.ids import op_id
 from trigger_celery.model.packet import JSON, Packet, decode
 from trigger_celery.model.waitpoint import Token, TokenStatus
 from trigger_celery.store.op import Call, Flow
@@ -103,9 +104,15 @@ def no_token(token_id: str) -> TokenNotFoundError:
 def read_token(scope: str, token_id: str) -> Flow[Token]:
     """Return a token with its output. Raises TokenNotFoundError."""
     reply = yield SCRIPTS.read_waitpoint(scope, id=token_id)
-    if not reply:
+    fields = fields_of(reply[0]) if reply else {}
+    if fields.get("type") != "TOKEN":
         raise no_token(token_id)
-    return _token(token_id, fields_of(reply[0]), reply[1].decode())
+    return _token(token_id, fields, reply[1].decode())
+
+
+def shorten_call(scope: str, token_id: str, timeout_ms: int) -> Call:
+    """Return the call that lets a token time out sooner than it was created to."""
+    return SCRIPTS.shorten_token(scope, id=token_id, timeout=timeout_ms)
 
 
 def complete_token(scope: str, token_id: str, result: Packet, retention: int) -> Flow[bool]:
@@ -114,7 +121,12 @@ def complete_token(scope: str, token_id: str, result: Packet, retention: int) ->
     Raises TokenNotFoundError.
     """
     answer, _ = yield SCRIPTS.complete_token(
-        scope, id=token_id, ptype=result.type, data=result.data, retention=retention
+        scope,
+        op_id=op_id(),
+        id=token_id,
+        ptype=result.type,
+        data=result.data,
+        retention=retention,
     )
     if answer == b"gone":
         raise no_token(token_id)

@@ -18,6 +18,7 @@ from trigger_celery.errors import (
     InvalidTagsError,
     MetadataTooLargeError,
 )
+from trigger_celery.model.duration import parse_duration
 from trigger_celery.model.packet import encode_json
 from trigger_celery.model.retry import MAX_ATTEMPTS
 
@@ -30,6 +31,7 @@ MAX_CONCURRENCY_LIMIT: Final = 100_000
 MAX_CONCURRENCY_KEY: Final = 512
 MAX_TASK_ID: Final = 128
 MAX_PRIORITY_SECONDS: Final = 10**9
+MIN_DURATION_MS: Final = 5000
 
 _BAD_NAME_CHARACTER: Final = re.compile(r"[^A-Za-z0-9._/-]").search
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]").search
@@ -166,6 +168,16 @@ def check_max_attempts(value: object) -> int:
             f"The first attempt counts: max_attempts=1 never retries."
         )
     return value
+
+
+def check_max_duration(value: object) -> int:
+    """Return the active time an attempt may take, in ms: seconds or a duration, at least 5 s."""
+    ms = parse_duration(value, name="max_duration")  # type: ignore[arg-type]
+    if ms < MIN_DURATION_MS:
+        raise InvalidOptionError(
+            f"max_duration={_shown(value)} is under the minimum of {MIN_DURATION_MS // 1000} seconds"
+        )
+    return ms
 
 
 def _name(value: object, what: str, limit: int, error: type[Exception]) -> str:

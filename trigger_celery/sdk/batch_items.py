@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,9 +18,9 @@ class BatchItem:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def batch_items(items: Sequence[Any]) -> list[BatchItem]:
-    """Return the items as BatchItems. Raises BatchTooLargeError over 1,000 items."""
-    if isinstance(items, str | bytes | Mapping):
+def check_size(items: Iterable[Any]) -> list[Any]:
+    """Return the items as a list. Raises BatchTooLargeError over 1,000 of them."""
+    if isinstance(items, str | bytes | Mapping) or not isinstance(items, Iterable):
         raise InvalidOptionError(
             "batch_trigger takes a list of items such as [{'payload': {...}}, ...], not "
             f"{type(items).__name__}"
@@ -31,7 +31,12 @@ def batch_items(items: Sequence[Any]) -> list[BatchItem]:
             f"a batch has at most {MAX_BATCH:,} items, this one has {len(found):,}: split it, for "
             "example with itertools.batched"
         )
-    return [_item(item, index) for index, item in enumerate(found)]
+    return found
+
+
+def batch_items(items: Iterable[Any]) -> list[BatchItem]:
+    """Return the items as BatchItems. Raises BatchTooLargeError over 1,000 items."""
+    return [_item(item, index) for index, item in enumerate(check_size(items))]
 
 
 def _item(item: Any, index: int) -> BatchItem:

@@ -18,9 +18,15 @@ class RunHandle:
 
 @dataclass(frozen=True, slots=True)
 class BatchHandle:
-    """The runs of a batch, in the order of its items."""
+    """The id of a batch and its runs, in the order of its items."""
 
+    id: str
     runs: tuple[RunHandle, ...]
+
+    @property
+    def batch_id(self) -> str:
+        """The batch's id; the same as `id`."""
+        return self.id
 
     @property
     def run_count(self) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trigger_celery.bridge import context
+from trigger_celery.bridge.durable import current_durable
 
 _log = logging.getLogger("trigger_celery.task")
 _RESERVED = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
@@ -17,7 +18,8 @@ class TaskLogger:
 
     Unlike it, `extra` may have any keys: those that would collide with a record's own
     attributes (`name`, `message`, `args` …) get a `_` behind. In a run, every record carries
-    `run_id` and `task_id`.
+    `run_id` and `task_id`. A run that is executed again after a wait is silent until the place
+    where it waited.
     """
 
     def debug(self, message: object, **kwargs: Any) -> None:
@@ -50,6 +52,9 @@ class TaskLogger:
     ) -> None:
         if not _log.isEnabledFor(level):
             return
+        durable = current_durable()
+        if durable is not None and durable.replaying:
+            return  # it was said before the run waited
         fields = {
             (f"{name}_" if name in _RESERVED else str(name)): value
             for name, value in (extra or {}).items()

@@ -7,12 +7,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from trigger_celery.bridge import context
+from trigger_celery.bridge.durable import current_durable, durable_wait
 from trigger_celery.engine import cancelling, querying
 from trigger_celery.engine.querying import RunFilter, RunPage
 from trigger_celery.errors import InvalidOptionError, closest
 from trigger_celery.model.duration import parse_duration
 from trigger_celery.model.ids import is_run_id
 from trigger_celery.model.run import Run, RunStatus
+from trigger_celery.model.wait import WaitInfo
 from trigger_celery.sdk.handle import RunHandle
 from trigger_celery.sdk.triggering import patience
 from trigger_celery.store.op import Flow, Op
@@ -41,16 +43,31 @@ def poll(run: str | RunHandle | Run, *, timeout: str | float | timedelta | None 
 
     The timeout is seconds or a duration such as "20s"; None waits for ever.
 
-    Told of the end as it happens; asks by itself at growing intervals in case the news is lost.
+    Told of the end as it happens; asks by itself at growing intervals in case the news is lost. In
+    a run, without a timeout, it is a wait like any other: no slot is held. Waiting there for the
+    run itself or one that waits for it raises WaitCycleError.
     """
     bound = context.current()
-    return bound.op(querying.wait_for_end(bound.scope, _id(run), patience(timeout)), "runs.poll")
+    run_id, limit = _id(run), patience(timeout)
+
+    def flow() -> Flow[Run]:
+        durable = current_durable()
+        if durable is not None and limit is None:
+            yield from querying.read_run(bound.scope, run_id)
+            call = f"runs.poll {run_id}"
+            info = WaitInfo("task", run_id=run_id)
+            yield from durable_wait(durable, bound.scope, durable.begin(call), call, run_id, info)
+        return (yield from querying.wait_for_end(bound.scope, run_id, limit))
+
+    return bound.op(flow(), "runs.poll")
 
 
 def cancel(run: str | RunHandle | Run, *, reason: str = "Canceled by user") -> Op[Run]:
-    """Cancel a run that has not started and return it. Of a final run nothing changes.
+    """Cancel a run in any state, with all its descendants, and return it. A final one stays.
 
-    Raises CannotCancelError when it executes, RunNotFoundError when there is none.
+    It is CANCELED at once. Code that executes it is told: `signal` is aborted, `on_cancel` hooks
+    are called, and after 30 seconds at the latest it is stopped; what it still returns does not
+    count. Sync code sees it at its next call of the library. Raises RunNotFoundError.
     """
     bound = context.current()
     run_id = _id(run)

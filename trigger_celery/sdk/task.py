@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, Generic, Protocol, TypeVar, cast, overload
 
 from trigger_celery.bridge import context
 from trigger_celery.bridge.context import Context
+from trigger_celery.bridge.hooks import Hook, check_hook
 from trigger_celery.bridge.registry import (
     REGISTRY,
     Queue,
@@ -20,13 +21,15 @@ from trigger_celery.errors import DefinitionError, UnknownTaskOptionError, close
 from trigger_celery.model import task_options as check
 from trigger_celery.model.duration import parse_duration
 from trigger_celery.model.retry import Retry
-from trigger_celery.sdk import triggering
-from trigger_celery.sdk.batch_items import BatchItem
+from trigger_celery.sdk import batching, triggering
+from trigger_celery.sdk.batch_items import BatchItem, batch_items
 from trigger_celery.sdk.handle import BatchHandle, RunHandle
+from trigger_celery.sdk.results import BatchResult, ResultOp, TaskResult
 from trigger_celery.store.op import Op
 
 PayloadT = TypeVar("PayloadT")
 OutputT = TypeVar("OutputT")
+ValueT = TypeVar("ValueT")
 PayloadT_contra = TypeVar("PayloadT_contra", contravariant=True)
 OutputT_co = TypeVar("OutputT_co", covariant=True)
 
@@ -47,6 +50,11 @@ class Task(Generic[PayloadT, OutputT]):
         self.__module__ = definition.function.__module__
         self.__doc__ = definition.function.__doc__
         self.__wrapped__ = definition.function
+
+    @property
+    def definition(self) -> TaskDefinition:
+        """All that was declared of the task."""
+        return self._definition
 
     @property
     def id(self) -> str:
@@ -83,19 +91,64 @@ class Task(Generic[PayloadT, OutputT]):
             payload: anything serialisable, at most 10 MB encoded.
             options: `delay` (duration such as "2h30m", seconds, or a datetime), `priority`
                 (seconds of head start), `queue` (name), `concurrency_key`, `max_attempts`,
-                `tags` (up to 10), `metadata` (dict, up to 256 KB).
+                `tags` (up to 10), `metadata` (dict, up to 256 KB), `max_duration` (active time of
+                an attempt, at least 5 seconds).
         """
         return triggering.trigger(self._definition, self._definition.id, payload, options)
 
-    def batch_trigger(
-        self, items: Sequence[PayloadT | BatchItem | Mapping[str, Any]], /
-    ) -> Op[BatchHandle]:
+    @overload
+    def trigger_and_wait(
+        self: Task[PayloadT, Coroutine[Any, Any, ValueT]],
+        payload: PayloadT = ...,
+        /,
+        **options: Any,
+    ) -> ResultOp[TaskResult[ValueT], ValueT]: ...
+    @overload
+    def trigger_and_wait(
+        self: Task[PayloadT, ValueT], payload: PayloadT = ..., /, **options: Any
+    ) -> ResultOp[TaskResult[ValueT], ValueT]: ...
+    def trigger_and_wait(
+        self, payload: Any = None, /, **options: Any
+    ) -> ResultOp[TaskResult[Any], Any]:
+        """Make a child run and wait until it is final. Only in a run, whose slot is free meanwhile.
+
+        The result tells whether the child completed; `.unwrap()` on the operation gives its output
+        or raises SubtaskUnwrapError. Options are those of `trigger`. Raises OutsideRunError.
+        """
+        return triggering.trigger_and_wait(self._definition, self._definition.id, payload, options)
+
+    def batch_trigger(self, items: Iterable[BatchItem | Mapping[str, Any]], /) -> Op[BatchHandle]:
         """Make a run for each item, in one pipeline: up to 1,000 items.
 
-        An item is `{"payload": …, "options": {…}}` or a `BatchItem`. One bad item refuses the
-        whole batch before anything is stored.
+        An item is `{"payload": …, "options": {…}}` or a `BatchItem`. A payload over the limit
+        makes a run that failed; any other bad item refuses the whole batch before anything is
+        stored.
         """
-        return triggering.batch_trigger(self._definition, self._definition.id, items)
+        return batching.batch_trigger(self._targets(items), "batch_trigger")
+
+    @overload
+    def batch_trigger_and_wait(
+        self: Task[PayloadT, Coroutine[Any, Any, ValueT]],
+        items: Iterable[BatchItem | Mapping[str, Any]],
+        /,
+    ) -> ResultOp[BatchResult[ValueT], list[ValueT]]: ...
+    @overload
+    def batch_trigger_and_wait(
+        self: Task[PayloadT, ValueT], items: Iterable[BatchItem | Mapping[str, Any]], /
+    ) -> ResultOp[BatchResult[ValueT], list[ValueT]]: ...
+    def batch_trigger_and_wait(
+        self, items: Iterable[BatchItem | Mapping[str, Any]], /
+    ) -> ResultOp[BatchResult[Any], list[Any]]:
+        """Make a child run for each item and wait until all are final. Only in a run.
+
+        Results come in the order of the items; a run that fails fails nothing else. Raises
+        OutsideRunError.
+        """
+        return batching.batch_trigger_and_wait(self._targets(items), "batch_trigger_and_wait")
+
+    def _targets(self, items: Iterable[Any]) -> list[tuple[batching.Target, BatchItem]]:
+        target = (self._definition, self._definition.id)
+        return [(target, item) for item in batch_items(items)]
 
     def delay(self, *args: Any, **kwargs: Any) -> AsyncResult[Any]:
         """Make a run as Celery's `delay` does: blocks, returns an AsyncResult with the run's id."""
@@ -167,6 +220,9 @@ def task(
     max_duration: float | str | None = None,
     description: str | None = None,
     worker_queue: str | None = None,
+    on_wait: Hook | None = None,
+    on_resume: Hook | None = None,
+    on_cancel: Hook | None = None,
     **unknown: Any,
 ) -> TaskDecorator:
     """Declare a task. Works before and after a Celery app is bound.
@@ -182,6 +238,10 @@ def task(
         description: a sentence for people; by default the docstring's first line.
         worker_queue: the Celery queue whose workers execute it; by default that of
             `task_routes`.
+        on_wait: called before a run of the task waits, with what it asks for by name: `payload`,
+            `ctx`, `task`, `wait`; not for waits of up to 5 seconds.
+        on_resume: called after it waited, with the same.
+        on_cancel: called when an executing run is cancelled; may ask for `signal`; 30 seconds.
         unknown: refused, with the closest option.
 
     Raises:
@@ -190,7 +250,8 @@ def task(
     """
     _require_id(function, "task", id)
     _refuse_unknown(unknown, "task", id)
-    decorator = _decorator(id, retry, queue, max_duration, description, worker_queue, None)
+    hooks = {"on_wait": on_wait, "on_resume": on_resume, "on_cancel": on_cancel}
+    decorator = _decorator(id, retry, queue, max_duration, description, worker_queue, None, hooks)
     return cast("TaskDecorator", decorator)
 
 
@@ -205,6 +266,9 @@ def schema_task(
     max_duration: float | str | None = None,
     description: str | None = None,
     worker_queue: str | None = None,
+    on_wait: Hook | None = None,
+    on_resume: Hook | None = None,
+    on_cancel: Hook | None = None,
     **unknown: Any,
 ) -> SchemaTaskDecorator:
     """Declare a task whose payload is validated: when triggered, and again in the worker.
@@ -217,7 +281,10 @@ def schema_task(
     if schema is None:
         raise DefinitionError(f"schema_task(id={id!r}) needs a schema: schema=MyPydanticModel")
     checked = Schema(schema, f"schema_task(id={id!r})")
-    decorator = _decorator(id, retry, queue, max_duration, description, worker_queue, checked)
+    hooks = {"on_wait": on_wait, "on_resume": on_resume, "on_cancel": on_cancel}
+    decorator = _decorator(
+        id, retry, queue, max_duration, description, worker_queue, checked, hooks
+    )
     return cast("SchemaTaskDecorator", decorator)
 
 
@@ -237,7 +304,10 @@ def queue(*, name: str, concurrency_limit: int | None = None, **unknown: Any) ->
     return REGISTRY.add_queue(Queue(check.check_queue_name(name), limit))
 
 
-_OPTIONS = ("id", "retry", "queue", "max_duration", "description", "worker_queue")
+_OPTIONS = (
+    "id", "retry", "queue", "max_duration", "description", "worker_queue", "on_wait", "on_resume",
+    "on_cancel",
+)  # fmt: skip
 
 
 def _require_id(function: object, what: str, task_id: str) -> None:
@@ -264,12 +334,16 @@ def _decorator(
     description: str | None,
     worker_queue: str | None,
     schema: Schema | None,
+    hooks: Mapping[str, Hook | None],
 ) -> Callable[[Any], Task[Any, Any]]:
     check.check_task_id(task_id)
     where = f"task(id={task_id!r})"
     policy = Retry.of(retry, where=where)
     duration = _duration(max_duration, where)
     its_queue, declares_queue = _queue(given_queue, task_id, where)
+    own_hooks = {
+        name: check_hook(name, hook, where) for name, hook in hooks.items() if hook is not None
+    }
 
     def decorate(function: Any) -> Task[Any, Any]:
         if not callable(function) or inspect.isclass(function):
@@ -278,7 +352,7 @@ def _decorator(
             raise DefinitionError(
                 f"@{where}: {function.__qualname__} is a generator; a task returns one value"
             )
-        payload, ctx = inspect_function(function, task_id)
+        payload, ctx, signal = inspect_function(function, task_id)
         code = inspect.unwrap(function).__code__
         doc = str(inspect.getdoc(function) or "").split("\n", 1)[0]
         definition = TaskDefinition(
@@ -296,6 +370,8 @@ def _decorator(
             file_path=code.co_filename,
             line=code.co_firstlineno,
             declares_queue=declares_queue,
+            takes_signal=signal,
+            hooks=own_hooks,
         )
         REGISTRY.add_task(definition)
         return Task(definition)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 from trigger_celery.bridge import context
+from trigger_celery.bridge.binding import TriggerCelery
+from trigger_celery.bridge.durable import current_durable, durable_wait, require_run
 from trigger_celery.bridge.registry import REGISTRY, TaskDefinition
 from trigger_celery.bridge.request import build_run
-from trigger_celery.engine.triggering import create_run, create_runs
-from trigger_celery.errors import InputError
+from trigger_celery.engine.querying import read_run
+from trigger_celery.engine.triggering import NOWHERE, NewRun, Origin, create_call, create_run
 from trigger_celery.model.duration import parse_duration
-from trigger_celery.sdk.batch_items import at_index, batch_items
-from trigger_celery.sdk.handle import BatchHandle, RunHandle
+from trigger_celery.model.wait import WaitInfo
+from trigger_celery.sdk.handle import RunHandle
+from trigger_celery.sdk.results import ResultOp, TaskResult, result_of
 from trigger_celery.store.op import Flow, Op
 
 
@@ -25,29 +28,42 @@ def trigger(
     run = build_run(bound, definition, task_id, payload, options)
 
     def flow() -> Flow[RunHandle]:
-        yield from create_run(bound.scope, run, bound.settings.run_retention)
+        origin = placed(run, f"trigger {task_id}")
+        yield from create_run(bound.scope, run, bound.settings.run_retention, origin)
         return RunHandle(run.id, task_id)
 
     return bound.op(flow(), "trigger")
 
 
-def batch_trigger(
-    definition: TaskDefinition | None, task_id: str, items: Sequence[Any]
-) -> Op[BatchHandle]:
-    """Return the operation that makes a run per item; bad input raises now, naming the item."""
+def placed(run: NewRun, call: str) -> Origin:
+    """Return where a run is made. In a run it gets the id of its place, the same in a replay."""
+    durable = current_durable()
+    if durable is None:
+        return NOWHERE
+    path, _ = durable.begin(call)
+    run.id = durable.id_of("run", path)
+    return durable.origin(path, call)
+
+
+def trigger_and_wait(
+    definition: TaskDefinition | None, task_id: str, payload: Any, options: Mapping[str, Any]
+) -> ResultOp[TaskResult[Any], Any]:
+    """Return the operation that makes a child run and waits for it; bad input raises now."""
     bound = context.current()
-    runs = []
-    for index, item in enumerate(batch_items(items)):
-        try:
-            runs.append(build_run(bound, definition, task_id, item.payload, item.options))
-        except InputError as problem:
-            raise at_index(problem, index) from problem
+    require_run("trigger_and_wait()")
+    run = build_run(bound, definition, task_id, payload, options)
+    flow = _child_flow(bound, run, f"trigger_and_wait {task_id}")
+    return ResultOp(bound.store, flow, "trigger_and_wait")
 
-    def flow() -> Flow[BatchHandle]:
-        yield from create_runs(bound.scope, runs, bound.settings.run_retention)
-        return BatchHandle(tuple(RunHandle(run.id, task_id) for run in runs))
 
-    return bound.op(flow(), "batch_trigger")
+def _child_flow(bound: TriggerCelery, run: NewRun, call: str) -> Flow[TaskResult[Any]]:
+    durable = require_run("trigger_and_wait()")
+    position = durable.begin(call)
+    run.id = durable.id_of("run", position[0])
+    create = create_call(bound.scope, run, bound.settings.run_retention, durable.origin())
+    info = WaitInfo("task", run_id=run.id)
+    yield from durable_wait(durable, bound.scope, position, call, run.id, info, [create])
+    return result_of((yield from read_run(bound.scope, run.id)))
 
 
 def patience(timeout: str | float | timedelta | None) -> float | None:

@@ -11,13 +11,14 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from typing import Any, TypeVar
 
 from redis import exceptions as redis_errors
 
 from trigger_celery.errors import StoreUnavailableError
 from trigger_celery.store import wire
-from trigger_celery.store.op import Await, Call, Flow, Listen, Sleep, Step
+from trigger_celery.store.op import Await, Call, Flow, Listen, Perform, Sleep, Step
 from trigger_celery.store.resp import CHUNK, INCOMPLETE, ReplyBuffer
 
 T = TypeVar("T")
@@ -55,7 +56,8 @@ class Channel:
         self._outgoing.append(data)
         self._unsent.append(future)
         if self._pump is None:
-            self._pump = self._loop.create_task(self._exchange())
+            # In a context of its own: it serves everybody, not the run that happened to ask first.
+            self._pump = self._loop.create_task(self._exchange(), context=Context())
             self._flush()  # on an idle link at once, without waiting for the task
         elif len(self._outgoing) == 1:
             self._loop.call_soon(self._flush)
@@ -162,6 +164,8 @@ class AsyncRunner:
             return await self._notifier().listen(step.topic)
         if isinstance(step, Await):
             return await self._notifier().wait(step.topic, step.seconds)
+        if isinstance(step, Perform):
+            return await step.asynchronously()
         raise TypeError(f"a flow yielded {step!r}")
 
     async def send(self, calls: Sequence[Call]) -> list[Any]:
@@ -215,19 +219,23 @@ class AsyncBlockingReader:
         self._where = where
         self._connection: Any = None
 
-    async def pop(self, key: str, seconds: float) -> bytes | None:
-        """Take the head of list *key*, waiting up to *seconds*; None if there was nothing.
+    async def pop(self, key: str, seconds: float, most: int = 200) -> list[bytes]:
+        """Take up to *most* items from the head of list *key*, waiting up to *seconds* for one.
 
         Raises StoreUnavailableError when the link is lost.
         """
         if self._connection is None:
             self._connection = self._make()
         try:
-            call = Call(None, "", ("BLPOP", key, max(seconds, 0.001)))
-            await self._connection.send_packed_command(wire.pack(call), check_health=False)
-            reply = await _next_reply(self._connection, ReplyBuffer(), seconds + 5.0)
-            if isinstance(reply, Exception):
-                raise reply
+            calls = (("BLPOP", key, max(seconds, 0.001)), ("LPOP", key, most))
+            packed = b"".join(wire.pack(Call(None, "", args)) for args in calls)
+            await self._connection.send_packed_command(packed, check_health=False)
+            replies = ReplyBuffer()
+            first = await _next_reply(self._connection, replies, seconds + 5.0)
+            more = await _next_reply(self._connection, replies, seconds + 5.0)
+            for reply in (first, more):
+                if isinstance(reply, Exception):
+                    raise reply
         except BaseException as error:
             await self._connection.disconnect(nowait=True)
             if isinstance(error, Exception):
@@ -235,7 +243,7 @@ class AsyncBlockingReader:
                     f"the server at {self._where} cannot serve now: {error!r}"
                 ) from error
             raise
-        return None if reply is None else bytes(reply[1])
+        return ([] if first is None else [bytes(first[1])]) + [bytes(item) for item in more or ()]
 
     async def close(self) -> None:
         """Close the connection."""

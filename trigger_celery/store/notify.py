@@ -13,6 +13,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any
 
 from trigger_celery.model.ids import op_id
@@ -120,19 +121,21 @@ class AsyncNotifier:
     async def listen(self, name: str) -> Topic:
         """Return the topic, subscribed: what is announced from now on sets its event."""
         if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._read())
+            self._task = asyncio.get_running_loop().create_task(self._read(), context=Context())
         topic = self._topics.get(name)
         if topic is None:
             topic = self._topics[name] = Topic(name, self._channel, asyncio.Event())
         if not self._ready.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._ready.wait(), 2.0)
+                async with asyncio.timeout(2.0):
+                    await self._ready.wait()
         return topic
 
     async def wait(self, topic: Topic, seconds: float) -> None:
         """Wait until the topic is announced or *seconds* have passed."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(topic.event.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await topic.event.wait()
         topic.event.clear()
 
     async def _read(self) -> None:

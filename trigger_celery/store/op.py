@@ -7,7 +7,7 @@ their decoded replies. The two runners, `sync.py` and `aio.py`, drive the same g
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
@@ -60,7 +60,15 @@ class Await:
     seconds: float
 
 
-Step = Call | list[Call] | Sleep | Await | Listen
+@dataclass(slots=True)
+class Perform:
+    """Do something that has a sync and an asyncio form; the runner picks one. Replies its result."""
+
+    asynchronously: Callable[[], Awaitable[Any]]
+    synchronously: Callable[[], Any]
+
+
+Step = Call | list[Call] | Sleep | Await | Listen | Perform
 Flow = Generator[Step, Any, T]
 """An operation in the making: yields steps, receives replies, returns its result."""
 

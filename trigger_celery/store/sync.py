@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from trigger_celery.errors import StoreUnavailableError
 from trigger_celery.store import wire
-from trigger_celery.store.op import Await, Call, Flow, Listen, Sleep, Step
+from trigger_celery.store.op import Await, Call, Flow, Listen, Perform, Sleep, Step
 from trigger_celery.store.resp import CHUNK, INCOMPLETE, ReplyBuffer
 
 T = TypeVar("T")
@@ -66,6 +66,8 @@ class SyncRunner:
             return self._notifier().listen(step.topic)
         if isinstance(step, Await):
             return self._notifier().wait(step.topic, step.seconds)
+        if isinstance(step, Perform):
+            return step.synchronously()
         raise TypeError(f"a flow yielded {step!r}")
 
     def send(self, calls: Sequence[Call]) -> list[Any]:

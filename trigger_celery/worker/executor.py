@@ -25,24 +25,43 @@ from trigger_celery.bridge.context import (
     RunContext,
     TaskContext,
 )
-from trigger_celery.bridge.registry import TaskDefinition
+from trigger_celery.bridge.durable import Durable
+from trigger_celery.bridge.hooks import call_hooks
+from trigger_celery.bridge.registry import REGISTRY, TaskDefinition
+from trigger_celery.bridge.signal import RunSignal
 from trigger_celery.engine.attempts import Ending, Grant
 from trigger_celery.engine.codec import dump_error
-from trigger_celery.errors import AbortTaskRunError, OutputError, RunLeaseLostError
+from trigger_celery.errors import (
+    AbortTaskRunError,
+    OutputError,
+    ReplayMismatchError,
+    RunLeaseLostError,
+    TooManyCallsError,
+)
 from trigger_celery.model.packet import decode, encode
 from trigger_celery.model.retry import Retry, decide, effective
 from trigger_celery.model.run import RunError
+from trigger_celery.model.wait import WaitInfo
 from trigger_celery.worker.celery_internals import Retry as CeleryRetry
 from trigger_celery.worker.celery_internals import being_terminated, cause
+from trigger_celery.worker.parking import RunParking
 
 logger = logging.getLogger("trigger_celery.worker")
+
+NEVER_RETRIED = (AbortTaskRunError, ReplayMismatchError, TooManyCallsError)
+
 _OURS = str(Path(__file__).parent.parent)
 
 
 class RunExecution:
     """One attempt of a run under way."""
 
-    __slots__ = ("_ctx", "_how", "_stage", "definition", "ending", "grant", "trigger")
+    __slots__ = (
+        "_ctx", "_how", "_stage", "canceled", "definition", "durable", "ending", "grant",
+        "parking", "signal", "trigger",
+    )  # fmt: skip
+
+    parking: RunParking
 
     def __init__(
         self,
@@ -55,6 +74,9 @@ class RunExecution:
         self.definition = definition
         self.grant = grant
         self.ending: Ending | None = None
+        self.signal = RunSignal()
+        self.canceled = False
+        self.durable = Durable(grant.id, grant.epoch, grant.attempt, _links(grant), None)
         self._how = how
         self._stage = "input"
         self._ctx: Context | None = None
@@ -62,6 +84,37 @@ class RunExecution:
     def invoke(self) -> Any:
         """Run the function for this attempt, in the way of the pool."""
         return self._how(self)
+
+    @property
+    def max_duration(self) -> float | None:
+        """Seconds of active time that the attempt may take: the trigger's, the task's, the settings'."""
+        if self.grant.max_duration_ms is not None:
+            return self.grant.max_duration_ms / 1000
+        return self.definition.max_duration or self.trigger.settings.max_duration
+
+    def has_hooks(self, name: str) -> bool:
+        """Whether somebody wants to be told."""
+        return bool(REGISTRY.hooks.get(name)) or name in self.definition.hooks
+
+    async def call_hooks(self, name: str, **offered: Any) -> None:
+        """Call the hooks of a name, those of all tasks first."""
+        hooks = REGISTRY.hooks_of(self.definition, name)
+        if hooks:
+            everything = {"payload": self.payload(), "ctx": self.ctx, "task": self.definition.id}
+            await call_hooks(hooks, {**everything, **offered})
+
+    async def wait(self, info: WaitInfo) -> None:
+        """Tell the hooks that the run begins to wait."""
+        await self.call_hooks("on_wait", wait=info)
+
+    async def resume(self, info: WaitInfo) -> None:
+        """Tell the hooks that the run goes on."""
+        await self.call_hooks("on_resume", wait=info)
+
+    @property
+    def wait_hooks(self) -> RunExecution | None:
+        """Itself when somebody wants to be told of waits."""
+        return self if self.has_hooks("on_wait") or self.has_hooks("on_resume") else None
 
     @property
     def policy(self) -> Retry | None:
@@ -90,10 +143,13 @@ class RunExecution:
         if schema is not None:
             payload = schema.parse(payload, self.definition.id)
         self._stage = "run"
-        return self.definition.call(payload, self.ctx if self.definition.takes_ctx else None)
+        ctx = self.ctx if self.definition.takes_ctx else None
+        return self.definition.call(payload, ctx, self.signal)
 
     def succeed(self, value: Any) -> Any:
         """Encode the output and note that the run is done. Raises OutputError."""
+        if self.canceled or self._timed_out:
+            return value
         self._stage = "output"
         packet = encode(value, error=OutputError, too_large=OutputError, what="output")
         self.ending = Ending(self.grant.id, self.grant.epoch, "done", packet.type, packet.data)
@@ -101,14 +157,16 @@ class RunExecution:
 
     def fail(self, problem: BaseException) -> Exception:
         """Decide what follows from the exception, note it, and return what Celery shall see."""
-        retryable = self._stage == "run" and not isinstance(problem, AbortTaskRunError)
+        shown = problem if isinstance(problem, Exception) else _as_exception(problem)
+        if self.canceled or self._timed_out:
+            return shown
+        retryable = self._stage == "run" and not isinstance(problem, NEVER_RETRIED)
         delay = decide(self.policy, self.grant.attempt, retryable=retryable, rng=random.random)
         error = self._describe(problem)
         if delay is None:
             self._end("failed", "FAILED", error)
-            return problem if isinstance(problem, Exception) else _as_exception(problem)
+            return shown
         self._end("retry", delay, error)
-        shown = problem if isinstance(problem, Exception) else _as_exception(problem)
         seconds: Any = delay / 1000
         return CeleryRetry(exc=shown, when=seconds)
 
@@ -124,6 +182,15 @@ class RunExecution:
             self.succeed(value)
         except OutputError as problem:
             self.fail(problem)
+
+    @property
+    def _timed_out(self) -> bool:
+        return self.ending is not None and self.ending.detail == "TIMED_OUT"
+
+    def time_out(self, problem: BaseException) -> None:
+        """Note that the attempt took too long; whatever its code does then does not count."""
+        error = RunError.internal("MAX_DURATION_EXCEEDED", str(problem))
+        self._end("failed", "TIMED_OUT", error)
 
     def _end(self, kind: Any, detail: str | int, error: RunError) -> None:
         self.ending = Ending(self.grant.id, self.grant.epoch, kind, detail, dump_error(error))
@@ -164,6 +231,11 @@ async def invoke_async(execution: RunExecution) -> Any:
         raise execution.fail(problem) from problem
 
 
+def _links(grant: Grant) -> str:
+    """Return what runs made by this one are linked to: parent, root, depth."""
+    return f"{grant.id}\x1e{grant.root_id or grant.id}\x1e{grant.depth + 1}"
+
+
 def _as_exception(problem: BaseException) -> Exception:
     return RuntimeError(f"{type(problem).__name__}: {problem}")
 
@@ -189,6 +261,11 @@ def _context(execution: RunExecution) -> Context:
             max_attempts=policy.max_attempts if policy is not None else 1,
             priority=grant.priority_ms / 1000,
             concurrency_key=grant.concurrency_key or None,
+            parent_id=grant.parent_id,
+            root_id=grant.root_id or grant.id,
+            depth=grant.depth,
+            batch_id=grant.batch_id,
+            max_duration=execution.max_duration,
         ),
         queue=QueueContext(grant.queue),
         environment=EnvironmentContext(settings.env),

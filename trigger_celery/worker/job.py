@@ -6,12 +6,17 @@ import asyncio
 import random
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trigger_celery.engine.attempts import Ending, Grant
 from trigger_celery.engine.codec import dump_error
+from trigger_celery.errors import RunLeaseLostError
 from trigger_celery.model.retry import REQUEUE_FROM_MS, Retry, decide
 from trigger_celery.model.run import RunError
+
+if TYPE_CHECKING:
+    from trigger_celery.worker.executor import RunExecution
+    from trigger_celery.worker.stopping import ActiveTime
 
 
 @dataclass(slots=True, eq=False)
@@ -21,6 +26,9 @@ class Job:
     grant: Grant
     number: int
     request: Any = None
+    execution: RunExecution | None = None
+    active: ActiveTime | None = None
+    """How long the attempt may still be active, on an event loop."""
     task: asyncio.Task[None] | None = None
     result: Any = None
     """What the pool answered when the attempt was handed to it."""
@@ -29,10 +37,21 @@ class Job:
     """Between two attempts, for the delay of the retry."""
     since: float = field(default_factory=time.monotonic)
 
+    @property
+    def parked(self) -> bool:
+        """Whether the run has nothing to do but wait."""
+        return self.execution is not None and self.execution.parking.parked
+
     def cancel(self) -> None:
         """Stop the attempt; only for jobs on an event loop, and from its thread."""
         if self.task is not None:
             self.task.cancel()
+
+    def give_up(self, reason: RunLeaseLostError) -> None:
+        """Stop the attempt because the run is not this worker's any more."""
+        if self.execution is not None:
+            self.execution.parking.stop(reason)
+        self.cancel()
 
 
 def back(grant: Grant) -> Ending:
@@ -64,4 +83,5 @@ def next_attempt(grant: Grant) -> Grant:
     """
     grant.attempt += 1 if grant.executing else 2
     grant.executing = True
+    grant.resumed = False
     return grant

@@ -8,47 +8,39 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextvars import Context
 from functools import partial
 from typing import Any
 
-from trigger_celery.bridge import context
 from trigger_celery.bridge.binding import TriggerCelery
+from trigger_celery.bridge.durable import task_factory
 from trigger_celery.bridge.registry import REGISTRY
 from trigger_celery.engine import attempts, keys
 from trigger_celery.engine.attempts import Ending, Exchange, Grant
-from trigger_celery.errors import StoreError
+from trigger_celery.engine.sessions import Owned
+from trigger_celery.engine.waiting import evict_runs
+from trigger_celery.errors import RunEvictedError, RunLeaseLostError, StoreError
 from trigger_celery.model.ids import op_id, token
-from trigger_celery.model.packet import decode
-from trigger_celery.model.retry import effective
 from trigger_celery.store.op import ask, command
 from trigger_celery.worker.audit import Audit
-from trigger_celery.worker.celery_internals import (
-    current_job,
-    follow_job,
-    scale,
-    shutting_down_cold,
-    task_ready,
-    trace,
-)
-from trigger_celery.worker.executor import RunExecution, invoke_async, invoke_sync
+from trigger_celery.worker.celery_internals import shutting_down_cold, task_ready
 from trigger_celery.worker.job import Job, back, lost, next_attempt, stays
+from trigger_celery.worker.loop_attempt import LoopAttempts, ending_of
+from trigger_celery.worker.mail import read_mailbox
+from trigger_celery.worker.parking import RunParking
 from trigger_celery.worker.pool import TaskPool
 from trigger_celery.worker.recording import log_delay, log_refusal
-from trigger_celery.worker.request import EventSender, make_request
 from trigger_celery.worker.session import ServiceRunner, WorkerSession
-from trigger_celery.worker.trampoline import await_in_greenlet, run_in_greenlet
+from trigger_celery.worker.stopping import cancel_attempt
 
 logger = logging.getLogger("trigger_celery.worker")
 
 MAX_TAKE = 100
 """Runs taken by one call: more gain little and hold the server for longer."""
 SETTLE = 0.001  # seconds that a run that was handed over gets to end before more are asked for
-LOOK_EVERY = 2.0
-"""Seconds between looks without a wake-up: the net under a lost one."""
 
 
 class LoopConsumer:
@@ -66,7 +58,7 @@ class LoopConsumer:
         self._pool: TaskPool = worker.pool
         self._session = session
         self._services = services
-        self._events = EventSender(worker)
+        self._attempts = LoopAttempts(trigger, worker, self)
         self._serves = " ".join(token(name) for name in session.worker_queues)
         self._retention = trigger.settings.run_retention
         self._jobs: dict[str, Job] = {}
@@ -76,20 +68,22 @@ class LoopConsumer:
         self._lost = False
         self._wake = asyncio.Event()
         self._main: asyncio.Task[None] | None = None
-        self._followed: set[str] = set()
         self._audit = Audit()
         self._calls = 0
         self._emptied = asyncio.Event()
+        self._parked: set[str] = set()
+        self._cancels: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         """Begin to pull runs."""
         self._session.load = lambda: (len(self._jobs), max(0, self._free()))
         self._session.on_lost = partial(self._soon, self._lose)
-        self._session.on_audit = partial(self._soon, self._give_back_missing)
+        self._session.on_audit = partial(self._soon, self._put_right)
         self._pool.resized = partial(self._soon, self._look)
         self._pool.before_stop = lambda: self.drain(0.0 if shutting_down_cold() else None)
 
         async def begin() -> None:
+            asyncio.get_running_loop().set_task_factory(task_factory)
             self._main = asyncio.get_running_loop().create_task(self._pull_for_ever())
 
         asyncio.run_coroutine_threadsafe(begin(), self._pool.loop).result(10)
@@ -108,7 +102,7 @@ class LoopConsumer:
         async def wait() -> None:
             await asyncio.wait([main], timeout=grace)
             for job in list(self._jobs.values()):
-                job.cancel()
+                job.give_up(RunLeaseLostError(f"run {job.grant.id} is given back: the worker ends"))
             if not main.done():
                 await asyncio.wait([main], timeout=5)
 
@@ -142,7 +136,7 @@ class LoopConsumer:
         self._wake.set()
 
     def _free(self) -> int:
-        busy = len(self._jobs) + len(self._pool.plain_jobs)
+        busy = len(self._jobs) - len(self._parked) + len(self._pool.plain_jobs)
         return (self._worker.max_concurrency or self._pool.limit or 1) - busy
 
     async def _pull_for_ever(self) -> None:
@@ -156,7 +150,14 @@ class LoopConsumer:
                 await asyncio.sleep(1.0)
 
     async def _pull(self) -> None:
-        reader = asyncio.get_running_loop().create_task(self._read_mailbox())
+        reader = asyncio.get_running_loop().create_task(
+            read_mailbox(
+                self._trigger.store,
+                lambda: self._session.id,
+                self,
+                partial(self._services.poke, "promoter"),
+            )
+        )
         deregistered = False
         while True:
             if self._lost:
@@ -168,6 +169,9 @@ class LoopConsumer:
                 continue
             if self._closing and not self._emptied.is_set():
                 await self._empty_mailbox()
+                continue
+            if self._closing and self._parked:
+                await self._hand_over_parked()
                 continue
             if self._closing and not self._jobs:
                 break
@@ -184,13 +188,89 @@ class LoopConsumer:
                 await self._emptied.wait()
         self._emptied.set()
 
-    def _give_back_missing(self, session: str, owned: dict[str, str]) -> None:
-        if session == self._session.id and not self._closing:
-            known = self._jobs.keys() | {ending.run_id for ending in self._endings}
-            self._endings += self._audit.missing(owned, known)
-            self._wake.set()
+    def _put_right(self, session: str, owned: dict[str, Owned]) -> None:
+        """Do what news would have made this worker do that were lost."""
+        if session != self._session.id or self._closing:
+            return
+        known = {run_id: (job.grant.epoch, job.parked) for run_id, job in self._jobs.items()}
+        known |= {ending.run_id: (ending.epoch, False) for ending in self._endings}
+        findings = self._audit.compare(owned, known)
+        self._endings += findings.give_back
+        for run_id in findings.go_on:
+            self.told("resume", run_id, "-")
+        for run_id in findings.gone:
+            self._drop(run_id, RunLeaseLostError(f"run {run_id} is not this worker's any more"))
+        if findings.give_up:
+            self._aside(self._give_up(findings.give_up))
+        self._wake.set()
 
-    def _hand(self, message: bytes) -> None:
+    async def _give_up(self, runs: list[tuple[str, str]]) -> None:
+        """Give up the memory of waiting runs; those that are here end here."""
+        try:
+            answers = await self._trigger.store.run_async(evict_runs(self._trigger.scope, runs))
+        except StoreError as problem:
+            log_delay(problem, 0)
+            await asyncio.sleep(0.5)
+            return
+        for (run_id, _), answer in zip(runs, answers, strict=True):
+            if answer != "granted":
+                self._drop(run_id, RunEvictedError(f"run {run_id} waits without its process"))
+
+    async def _hand_over_parked(self) -> None:
+        """This worker ends: any other may go on with the runs that wait here."""
+        jobs = [self._jobs[run_id] for run_id in self._parked if run_id in self._jobs]
+        await self._give_up([(job.grant.id, job.grant.epoch) for job in jobs])
+
+    def _drop(self, run_id: str, reason: RunLeaseLostError) -> None:
+        job = self._jobs.pop(run_id, None)
+        self._parked.discard(run_id)
+        if job is not None:
+            job.give_up(reason)
+        self._wake.set()
+
+    def _aside(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine, context=Context())
+        self._cancels.add(task)
+        task.add_done_callback(self._cancels.discard)
+
+    def told(self, word: str, run_id: str, detail: str) -> None:
+        """News of a run: a wait is over, or it was cancelled."""
+        job = self._jobs.get(run_id)
+        if job is None or job.execution is None:
+            return
+        if word != "cancel":
+            job.execution.parking.told(word, detail)
+        elif detail == job.grant.epoch:
+            del self._jobs[run_id]
+            self._parked.discard(run_id)
+            self._aside(cancel_attempt(job))
+
+    def expects(self, parking: RunParking) -> None:
+        """Do nothing: the session's mailbox is read all the time."""
+
+    def parked(self, parking: RunParking) -> None:
+        """Free the pool's slot of a run that waits, or take it again."""
+        run_id = parking.durable.run_id
+        job = self._jobs.get(run_id)
+        if job is not None and job.active is not None:
+            self._soon(job.active.pause if parking.parked else job.active.go_on)
+        if parking.in_thread:
+            return
+        if parking.parked:
+            self._parked.add(run_id)
+            self._soon(self._look)
+        else:
+            self._parked.discard(run_id)
+
+    def woken(self) -> None:
+        """Ask for runs: there may be some."""
+        self._look()
+
+    def emptied(self) -> None:
+        """The mailbox was read to its end."""
+        self._emptied.set()
+
+    def handed(self, message: bytes) -> None:
         """Start a run that came in the mailbox, unless there is no room for it any more."""
         grant = attempts.handed(message)
         if self._closing or self._free() <= 0:
@@ -283,27 +363,15 @@ class LoopConsumer:
             job.task = asyncio.get_running_loop().create_task(self._execute(job))
 
     async def _execute(self, job: Job) -> None:
-        grant = job.grant
-        definition = REGISTRY.tasks[grant.task]
-        how = _on_loop if definition.is_async else invoke_sync
-        execution = RunExecution(self._trigger, definition, grant, how)
-        current_job.set(job)
-        context.current_execution.set(execution)
+        result = None
         try:
-            result = await self._trace(job, execution)
-            if result is not None:
-                execution.conclude(*result[:2])
+            result = await self._attempts.execute(job)
+        except RunLeaseLostError:
+            self._release(job, None)
         except asyncio.CancelledError:
             self._release(job, self._stopped(job))
-        except BaseException as problem:
-            if execution.ending is None:
-                execution.fail(problem)
-            logger.exception(
-                "run %s ended outside of its task", grant.id, extra={"run_id": grant.id}
-            )
-            self._release(job, execution.ending)
         else:
-            self._release(job, execution.ending)
+            self._release(job, ending_of(job))
             if result is not None:
                 job.request.on_success(result)
                 return
@@ -312,46 +380,24 @@ class LoopConsumer:
 
     def _stopped(self, job: Job) -> Ending | None:
         """Return how an attempt ended that was stopped from outside."""
-        if self._jobs.get(job.grant.id) is not job:
+        execution = job.execution
+        if self._jobs.get(job.grant.id) is not job or execution is None:
             return None  # its new owner decides about the run
+        if execution.canceled or execution.ending is not None:
+            return ending_of(job)
         if self._closing or (job.request is not None and job.request.cancelled):
             self._close()
             return None  # the session's end gives the run back
-        policy = effective(
-            REGISTRY.tasks[job.grant.task].retry,
-            self._trigger.settings.default_retry,
-            job.grant.max_attempts,
-        )
-        return lost(job.grant, policy, job.grant.attempt, "the attempt was terminated")
-
-    async def _trace(self, job: Job, execution: RunExecution) -> Any:
-        grant = job.grant
-        task = self._worker.app.tasks[grant.task]
-        if grant.task not in self._followed:
-            self._followed.add(grant.task)
-            follow_job(task)
-        try:
-            payload = decode(grant.payload, grant.payload_type)
-        except ValueError as problem:
-            execution.fail(problem)
-            return None
-        request = job.request = make_request(self._worker, self._events, task, grant, payload)
-        request.on_accepted(job.number, time.monotonic())
-        if self._worker.max_concurrency:
-            self._worker.hub.call_soon(scale, self._worker)
-        arguments = (task, grant.id, (payload,), request.request_dict)
-        if execution.definition.is_async:
-            return await run_in_greenlet(trace, *arguments)
-        inside = contextvars.copy_context()
-        return await asyncio.get_running_loop().run_in_executor(
-            self._pool.threads, inside.run, trace, *arguments
-        )
+        message = "the attempt was terminated"
+        return lost(job.grant, execution.policy, job.grant.attempt, message)
 
     def _release(self, job: Job, ending: Ending | None) -> None:
         self._pool.jobs.pop(job.number, None)
         ours = self._jobs.get(job.grant.id) is job
-        if ours and (ending is None or not stays(ending)):
-            del self._jobs[job.grant.id]
+        if ours:
+            self._parked.discard(job.grant.id)
+            if ending is None or not stays(ending):
+                del self._jobs[job.grant.id]
         if ending is not None:
             self._endings.append(ending)
         self._wake.set()
@@ -359,9 +405,8 @@ class LoopConsumer:
     async def _replace_session(self) -> None:
         """Stop what was taken over from us, and go on as a new session."""
         self._lost = False
-        for job in list(self._jobs.values()):
-            job.cancel()
-        self._jobs.clear()
+        for run_id in list(self._jobs):
+            self._drop(run_id, RunLeaseLostError(f"run {run_id} was taken over"))
         self._endings.clear()
         while not self._closing:
             try:
@@ -371,30 +416,3 @@ class LoopConsumer:
                 log_delay(problem, 0)
                 await asyncio.sleep(0.5)
         self._hungry = True
-
-    async def _read_mailbox(self) -> None:
-        reader = self._trigger.store.async_blocking_reader()
-        try:
-            while True:
-                mailbox = keys.key(self._trigger.scope, "mailbox", self._session.id)
-                try:
-                    message = await reader.pop(mailbox, LOOK_EVERY)
-                except StoreError:
-                    await asyncio.sleep(0.3)
-                    continue
-                if message is not None and message.startswith(b"run "):
-                    self._hand(message)
-                elif message == b"stop":
-                    self._emptied.set()
-                elif message == b"timer":
-                    self._services.poke("promoter")
-                else:
-                    self._look()
-                    # First the runs, then the next message.
-                    await asyncio.sleep(0)
-        finally:
-            await reader.close()
-
-
-def _on_loop(execution: RunExecution) -> Any:
-    return await_in_greenlet(invoke_async(execution))

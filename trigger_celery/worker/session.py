@@ -41,7 +41,7 @@ class WorkerSession:
         self._renewer: threading.Thread | None = None
         self.load: Callable[[], tuple[int, int]] = lambda: (0, 0)
         self.on_lost: Callable[[str], None] = lambda session: None
-        self.on_audit: Callable[[str, dict[str, str]], None] | None = None
+        self.on_audit: Callable[[str, dict[str, sessions.Owned]], None] | None = None
 
     def start(self) -> None:
         """Register and begin to renew."""

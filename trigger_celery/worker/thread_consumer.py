@@ -30,7 +30,8 @@ from trigger_celery.worker.celery_internals import (
 )
 from trigger_celery.worker.child import REFUSED, UNREACHED, Outcome, packed, run_in_pool
 from trigger_celery.worker.job import Job, back, lost, next_attempt, stays
-from trigger_celery.worker.loop_consumer import LOOK_EVERY, MAX_TAKE
+from trigger_celery.worker.loop_consumer import MAX_TAKE
+from trigger_celery.worker.mail import LOOK_EVERY
 from trigger_celery.worker.recording import log_delay, log_refusal
 from trigger_celery.worker.request import EventSender, make_request
 from trigger_celery.worker.session import ServiceRunner, WorkerSession

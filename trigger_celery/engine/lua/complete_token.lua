@@ -1,7 +1,7 @@
 -- complete_token: ends a token with a result. The first ending wins: a later one, or one after the
 -- timeout, changes nothing.
 -- KEYS  scope
--- ARGV  id ptype data retention
+-- ARGV  op_id id ptype data retention
 -- REPLY {ok | ended, status} | {gone, ''}
 -- TTL   waitpoint: run_retention + 7 days
 -- INCLUDE clock
@@ -10,9 +10,11 @@
 -- INCLUDE slots
 -- INCLUDE complete
 local now = clock()
-local f = redis.call('HMGET', key_waitpoint(id), 'status', 'type')
+local f = redis.call('HMGET', key_waitpoint(id), 'status', 'type', 'op')
 if not f[1] or f[2] ~= 'TOKEN' then return { 'gone', '' } end
+if f[3] == op_id then return { 'ok', f[1] } end
 if f[1] ~= 'WAITING' then return { 'ended', f[1] } end
+redis.call('HSET', key_waitpoint(id), 'op', op_id)
 complete(id, 'COMPLETED', ptype, data, tonumber(retention), now)
 write_gathered()
 return { 'ok', 'COMPLETED' }

@@ -21,6 +21,7 @@
 -- INCLUDE seal
 -- INCLUDE settle
 -- INCLUDE adopt
+-- INCLUDE make
 local now, us = clock()
 
 if declared == '0' then
@@ -42,77 +43,13 @@ if not known[5] then
   redis.call('PEXPIRE', key_queue(q), int(tonumber(retention) + 604800000))
 end
 
-local task_index = key_index_task(token(task))
-local function index(id, tags)
-  gather('ZADD', task_index, now, id)
-  if queue ~= 'task/' .. task then gather('ZADD', key_index_queue(q), now, id) end
-  for tag in string.gmatch(tags, '[^\31]+') do
-    gather('ZADD', key_index_tag(token(tag)), now, id)
-  end
-end
-
-local function due_at(mode, delay)
-  if mode == 'in' then return now + tonumber(delay) end
-  if mode == 'at' then return math.max(now, tonumber(delay)) end
-  return now
-end
-
-local function first_status(mode, due)
-  if mode == 'failed' then return 'SYSTEM_FAILURE' end
-  return due > now and 'DELAYED' or 'QUEUED'
-end
-
-local function create(id, mode, delay, prio, ptype, payload, tags, metadata)
-  local due = due_at(mode, delay)
-  local status = first_status(mode, due)
-  local fields = {
-    'status', status, 'task', task, 'queue', queue, 'lane', lane,
-    'created', now, 'queued', due, 'n', '1',
-  }
-  local function add(name, value)
-    fields[#fields + 1] = name
-    fields[#fields + 1] = value
-  end
-  if key ~= '' then add('ckey', key) end
-  if max ~= '' then add('max', max) end
-  if max_duration ~= '' then add('maxdur', max_duration) end
-  if links ~= '' then add('links', links) end
-  if batch ~= '' then add('batch', batch) end
-  if prio ~= '0' then add('prio', prio) end
-  if tags ~= '' then add('tags', tags) end
-  if ptype ~= 'application/json' then add('ptype', ptype) end
-  if status == 'DELAYED' then add('due', int(due)) end
-  if channel ~= '' then
-    add('watch', 'end')
-    redis.call('SADD', key_watch(id), channel)
-    redis.call('PEXPIRE', key_watch(id), 3600000)
-  end
-  if mode == 'failed' then
-    add('finished', now)
-  elseif #payload <= 64 then
-    add('payload', payload)
-  else
-    redis.call('SET', key_payload(id), payload)
-  end
-  if metadata ~= '' then redis.call('SET', key_metadata(id), metadata) end
-  redis.call('HSET', key_run(id), unpack(fields))
-  gather('ZADD', key_index_status(status), now, id)
-  index(id, tags)
-  announce(id, status, '1')
-  if mode == 'failed' then
-    seal_with(id, payload, tonumber(retention), now)
-    if batch ~= '' then settle(id, nil, nil, batch, now) end
-  end
-  return status, due
-end
-
 local answers, entries, soonest = {}, {}, math.huge
 for i = items, #ARGV, 8 do
   local id = ARGV[i]
   if redis.call('EXISTS', key_run(id)) == 1 then
     answers[#answers + 1] = 'again'
   else
-    local status, due = create(unpack(ARGV, i, i + 7))
+    local status, due = make(lane, now, unpack(ARGV, i, i + 7))
     answers[#answers + 1] = status
     if parent ~= '' then adopt(id, now) end
     if status == 'QUEUED' then

@@ -22,7 +22,8 @@ local function noted()
 end
 
 local function note(found, word)
-  if run_id ~= '' and redis.call('EXISTS', key_run(run_id)) == 1 then
+  local status = run_id ~= '' and redis.call('HGET', key_run(run_id), 'status')
+  if status and not FINAL[status] then
     redis.call('HSET', key_calls(run_id), path, call .. '\31' .. found)
     redis.call('HSET', key_run(run_id), 'waits', '1')
   end

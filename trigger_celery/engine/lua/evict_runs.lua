@@ -12,11 +12,13 @@ local answers = {}
 local function evict(id, epoch)
   local f = redis.call('HMGET', key_run(id), 'status', 'epoch', 'owner', 'resuming', 'lane',
     'queued', 'prio')
+  local after = int(tonumber(epoch) + 1)
+  if f[2] == after and not f[3] and not FINAL[f[1]] then return 'evicted' end
   if f[2] ~= epoch then return 'stale' end
   if f[1] == 'EXECUTING' then return 'granted' end
   if f[1] ~= 'WAITING' and not f[4] then return 'stale' end
   if f[3] then redis.call('SREM', key_owned(f[3]), id) end
-  redis.call('HSET', key_run(id), 'epoch', int(tonumber(epoch) + 1))
+  redis.call('HSET', key_run(id), 'epoch', after)
   abandon(id, { status = f[1], lane = f[5], queued = f[6], prio = f[7] })
   return 'evicted'
 end

@@ -1,5 +1,5 @@
 -- park_run: a run with several waits has nothing left to do: EXECUTING -> WAITING, its slot is
--- free. Not when one of its targets is done meanwhile: then it goes on.
+-- free. Not when one of its targets is done meanwhile, or there is none: then it goes on.
 -- KEYS  scope
 -- ARGV  run_id epoch targets...
 -- REPLY {parked | stale} | {ready, targets that are done…}
@@ -18,7 +18,7 @@ local ready = { 'ready' }
 for i = targets, #ARGV do
   if redis.call('SISMEMBER', key_waiting(run_id), ARGV[i]) == 0 then ready[#ready + 1] = ARGV[i] end
 end
-if #ready > 1 then return ready end
+if #ready > 1 or targets > #ARGV then return ready end
 local freed = {}
 release(run_id, f[3], nil, freed)
 change({ id = run_id, before = f[1], created = f[4], n = f[5], watched = f[6] }, 'WAITING', now)

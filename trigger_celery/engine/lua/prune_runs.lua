@@ -1,37 +1,63 @@
 -- prune_runs: removes final runs, ended waitpoints and batches whose retention has passed, with
--- everything that names them.
+-- everything that names them. What a run that is not final made or waited for stays for another
+-- day, again and again: the run may be executed again and then asks for it.
 -- KEYS  scope
 -- ARGV  count
--- REPLY number removed
--- TTL   none
+-- REPLY number removed or kept for another day
+-- TTL   what is kept: 8 days
 -- INCLUDE clock
+-- INCLUDE change
 -- INCLUDE lanes
 local now = clock()
-local function prune_run(id)
-  local f = redis.call('HMGET', key_run(id), 'status', 'task', 'queue', 'tags')
-  if f[1] then
-    redis.call('ZREM', key_index_status(f[1]), id)
-    redis.call('ZREM', key_index_task(token(f[2])), id)
-    redis.call('ZREM', key_index_queue(token(f[3])), id)
-    for tag in string.gmatch(f[4] or '', '[^\31]+') do
-      redis.call('ZREM', key_index_tag(token(tag)), id)
-    end
+local DAY = 86400000
+
+local function belongings(id, kind)
+  if kind == 'waitpoint' then return { key_waitpoint(id), key_waitpoint_output(id) } end
+  if kind == 'batch' then return { key_batch(id), key_batch_runs(id), key_batch_left(id) } end
+  return { key_run(id), key_payload(id), key_output(id), key_error(id), key_metadata(id),
+    key_attempts(id), key_children(id) }
+end
+
+local function lives(run)
+  local status = run and redis.call('HGET', key_run(run), 'status')
+  return status and not FINAL[status]
+end
+
+local function needed(id, kind)
+  local record = belongings(id, kind)[1]
+  local f = redis.call('HMGET', record, 'keeper', 'parent', 'links')
+  if lives(f[1]) or lives(f[2]) or lives(f[3] and string.match(f[3], '^[^\30]+')) then return true end
+  for _, run in ipairs(redis.call('SMEMBERS', key_keepers(id))) do
+    if lives(run) then return true end
+    redis.call('SREM', key_keepers(id), run)
   end
-  redis.call('DEL', key_run(id), key_payload(id), key_output(id), key_error(id),
-    key_metadata(id), key_attempts(id), key_children(id), key_watch(id))
+end
+
+local function leave_indexes(id, kind)
+  if kind == 'waitpoint' then redis.call('ZREM', key_tokens(), id) end
+  if kind ~= 'run' then return end
+  redis.call('DEL', key_watch(id))
+  local f = redis.call('HMGET', key_run(id), 'status', 'task', 'queue', 'tags')
+  if not f[1] then return end
+  redis.call('ZREM', key_index_status(f[1]), id)
+  redis.call('ZREM', key_index_task(token(f[2])), id)
+  redis.call('ZREM', key_index_queue(token(f[3])), id)
+  for tag in string.gmatch(f[4] or '', '[^\31]+') do
+    redis.call('ZREM', key_index_tag(token(tag)), id)
+  end
 end
 
 local due = redis.call('ZRANGEBYSCORE', key_retention(), '-inf', int(now), 'LIMIT', 0, count)
 for _, id in ipairs(due) do
   local kind = string.match(id, '^%a+')
-  if kind == 'waitpoint' then
-    redis.call('DEL', key_waitpoint(id), key_waitpoint_output(id))
-    redis.call('ZREM', key_tokens(), id)
-  elseif kind == 'batch' then
-    redis.call('DEL', key_batch(id), key_batch_runs(id), key_batch_left(id))
+  if needed(id, kind) then
+    redis.call('ZADD', key_retention(), int(now + DAY), id)
+    for _, name in ipairs(belongings(id, kind)) do redis.call('PEXPIRE', name, 8 * DAY) end
   else
-    prune_run(id)
+    leave_indexes(id, kind)
+    redis.call('DEL', key_keepers(id))
+    redis.call('DEL', unpack(belongings(id, kind)))
+    redis.call('ZREM', key_retention(), id)
   end
-  redis.call('ZREM', key_retention(), id)
 end
 return #due

@@ -10,7 +10,7 @@
 -- INCLUDE slots
 local q = token(queue)
 if cursor == '0' then
-  regain_all(clock())
+  regain_queue(q, clock())
   write_gathered()
 end
 local found = redis.call('SSCAN', key_lanes(q), cursor, 'COUNT', 200)

@@ -7,7 +7,9 @@
 -- REPLY number of runs that were parked for one of the tasks
 -- TTL   worker: 1 day after the last renewal
 -- INCLUDE clock
+-- INCLUDE change
 -- INCLUDE lanes
+-- INCLUDE slots
 local now = clock()
 local tokens = {}
 for name in string.gmatch(serves, '[^\31]+') do
@@ -22,6 +24,10 @@ if env_limit == '' then
   redis.call('HDEL', key_env(), 'limit')
 else
   redis.call('HSET', key_env(), 'limit', env_limit)
+end
+if redis.call('EXISTS', key_resuming_groups()) == 1 then
+  regain_all(now)
+  write_gathered()
 end
 
 local split_at = declarations + 2 * tonumber(counts)

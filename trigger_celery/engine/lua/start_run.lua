@@ -7,7 +7,7 @@
 -- INCLUDE change
 local now = clock()
 local f = redis.call('HMGET', key_run(run_id), 'status', 'epoch', 'op', 'attempt', 'created',
-  'n', 'watch', 'started', 'resume')
+  'n', 'watch', 'started', 'resume', 'since')
 if f[2] ~= epoch then return { 'stale' } end
 if f[1] == 'EXECUTING' and f[3] == op_id then return { 'ok', f[4] } end
 if f[1] ~= 'DEQUEUED' then return { 'stale' } end
@@ -19,7 +19,7 @@ else
   attempt = int(tonumber(f[4] or '0') + 1)
 end
 local run = { id = run_id, before = f[1], created = f[5], n = f[6], watched = f[7] }
-change(run, 'EXECUTING', now, 'op', op_id, 'attempt', attempt, 'since', now,
-  'started', f[8] or now)
+change(run, 'EXECUTING', now, 'op', op_id, 'attempt', attempt,
+  'since', f[9] and f[10] or now, 'started', f[8] or now)
 write_gathered()
 return { 'ok', attempt }

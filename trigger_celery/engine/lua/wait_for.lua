@@ -14,27 +14,43 @@
 local now = clock()
 local MAX_CALLS = 10000
 local f = redis.call('HMGET', key_run(run_id), 'status', 'epoch', 'lane', 'created', 'n', 'watch',
-  'owner', 'post')
-if f[2] ~= epoch or (f[1] ~= 'EXECUTING' and f[1] ~= 'WAITING') then return { 'stale' } end
-
--- The target's status: false when there is no such thing.
-local function status_of()
-  local kind = string.match(target, '^%a+')
-  if kind == 'run' then return redis.call('HGET', key_run(target), 'status') end
-  if kind == 'batch' then return redis.call('HGET', key_batch(target), 'status') end
-  return redis.call('HGET', key_waitpoint(target), 'status')
+  'owner', 'post', 'resuming')
+if f[2] ~= epoch or not (f[1] == 'EXECUTING' or f[1] == 'WAITING' or f[9]) then
+  return { 'stale' }
 end
 
--- The runs from this one up to the target, when the target waits for this one.
-local function ancestry()
-  local chain, id = { run_id }, run_id
-  for _ = 1, 200 do
-    if id == target then return table.concat(chain, ' ') end
-    local links = redis.call('HGET', key_run(id), 'links')
-    id = links and string.match(links, '^[^\30]+')
-    if not id then return nil end
-    chain[#chain + 1] = id
+local function record_of()
+  local kind = string.match(target, '^%a+')
+  if kind == 'run' then return key_run(target) end
+  return kind == 'batch' and key_batch(target) or key_waitpoint(target)
+end
+
+-- The runs from this one up to the target, each waiting for the one before it or for its batch;
+-- nil when the target does not wait for this run. Looks at no more than 1,000 waiting runs.
+local function chain_of_waits()
+  local from, order = { [run_id] = run_id }, { run_id }
+  local function look_at(waited, id)
+    for _, above in ipairs(redis.call('SMEMBERS', key_waiters(waited))) do
+      if not from[above] then
+        from[above] = id
+        order[#order + 1] = above
+      end
+    end
   end
+  for i = 1, 1000 do
+    local id = order[i]
+    if not id or from[target] then break end
+    look_at(id, id)
+    local batch = redis.call('HGET', key_run(id), 'batch')
+    if batch then look_at(batch, id) end
+  end
+  if not from[target] then return nil end
+  local chain, id = { target }, target
+  while id ~= run_id do
+    id = from[id]
+    table.insert(chain, 1, id)
+  end
+  return table.concat(chain, ' ')
 end
 
 local function note()
@@ -46,16 +62,30 @@ local function note()
   return ''
 end
 
-local cycle = string.sub(target, 1, 4) == 'run_' and ancestry()
+-- What a run waited for is not pruned before the run has ended: a replay asks for it again.
+local function keep()
+  local name = record_of()
+  local keeper = redis.call('HGET', name, 'keeper')
+  if not keeper then
+    redis.call('HSET', name, 'keeper', run_id)
+  elseif keeper ~= run_id then
+    redis.call('SADD', key_keepers(target), run_id)
+  end
+end
+
+local cycle = string.sub(target, 1, 4) == 'run_' and chain_of_waits()
 if cycle then return { 'cycle', cycle } end
-local status = target ~= '' and status_of()
+local status = target ~= '' and redis.call('HGET', record_of(), 'status')
 if target ~= '' and not status then return { 'unknown' } end
 local noted = note()
 if not noted then return { 'full' } end
 if noted ~= '' then return { 'mismatch', noted } end
+if target ~= '' then keep() end
 if target == '' or not (status == 'WAITING' and string.sub(target, 1, 4) == 'wait'
   or status == 'PROCESSING' or (string.sub(target, 1, 4) == 'run_' and not FINAL[status])) then
-  return { 'ready' }
+  -- Of a call that is sent again after the run was parked by it: the run is told when it may go on.
+  local told = f[9] or (f[1] == 'WAITING' and redis.call('SISMEMBER', key_waiting(run_id), target) == 1)
+  return { told and park == '1' and 'parked' or 'ready' }
 end
 if post_to ~= (f[8] or '') then
   if post_to == '' then
@@ -68,7 +98,7 @@ redis.call('SADD', key_waiters(target), run_id)
 redis.call('SADD', key_waiting(run_id), target)
 if string.sub(target, 1, 4) == 'run_' then redis.call('HSET', key_run(target), 'waited', '1') end
 if park ~= '1' then return { 'waiting' } end
-if f[1] == 'WAITING' then return { 'parked' } end
+if f[1] ~= 'EXECUTING' then return { 'parked' } end
 local freed = {}
 release(run_id, f[3], nil, freed)
 change({ id = run_id, before = f[1], created = f[4], n = f[5], watched = f[6] }, 'WAITING', now)

@@ -27,6 +27,7 @@ local function cancel(id, op_id, error, retention, now, freed)
     post(owner, 'cancel ' .. id .. ' ' .. f[7])
     if f[13] then post(f[13], 'cancel ' .. id .. ' ' .. f[7]) end
   end
+  redis.call('HDEL', key_run(id), 'resuming', 'resume', 'post')
   seal_with(id, error, retention, now)
   cancel_children(id, now)
   local run = { id = id, before = status, created = f[3], n = f[4], watched = f[5] }

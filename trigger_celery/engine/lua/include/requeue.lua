@@ -29,8 +29,8 @@ end
 local function give_back(run, f, op_id, kind, now, freed)
   release(run.id, f[4], f[3], freed)
   local attempt = tonumber(f[8] or '0')
-  -- A run that goes on after a wait does so as the attempt it was.
-  if f[18] then
+  -- A run that goes on after a wait, or noted calls, does so as the attempt it was.
+  if f[18] or (f[15] and run.before == 'EXECUTING') then
     redis.call('HDEL', key_run(run.id), 'resumed')
     redis.call('HSET', key_run(run.id), 'resume', '1')
   elseif run.before == 'EXECUTING' then

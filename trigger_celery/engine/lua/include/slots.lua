@@ -25,23 +25,21 @@ local function release(id, lane, session, freed)
   freed[q .. ':' .. k] = lane
 end
 
-local env_limit
+local limit_read
 local function environment_limit()
-  if env_limit == nil then env_limit = redis.call('HGET', key_env(), 'limit') end
-  return env_limit
+  if limit_read == nil then limit_read = redis.call('HGET', key_env(), 'limit') end
+  return limit_read
 end
 -- INCLUDE waits
+-- INCLUDE regain
 
 -- Slots that became free go to runs that wait for one to go on, before anything new.
 local function give_slots(freed, limited, now)
   if redis.call('EXISTS', key_resuming_groups()) == 0 then return end
-  if limited then
-    regain_all(now)
-  else
-    for _, lane in pairs(freed) do
-      local _, q, k = split(lane)
-      regain(q, k, now)
-    end
+  if limited then regain_all(now) end
+  for _, lane in pairs(freed) do
+    local _, q, k = split(lane)
+    regain(q, k, now)
   end
   write_gathered()
 end

@@ -2,14 +2,14 @@
 local WANTED = {
   'status', 'task', 'queue', 'lane', 'created', 'queued', 'attempt', 'epoch', 'n', 'watch',
   'ckey', 'prio', 'max', 'tags', 'ptype', 'payload', 'started', 'links', 'maxdur', 'batch',
-  'resume',
+  'resume', 'resumed', 'since',
 }
 
 -- One run as one string, fields parted by U+001F, the payload last: cheap to read for a client.
 local function describe(id, f, epoch, attempt, status)
   return table.concat({
     id, epoch, attempt, status, f[2], f[3], f[11] or '', f[5], f[6], f[12] or '', f[13] or '',
-    string.gsub(f[14] or '', '\31', '\30'), f[18] or '', f[19] or '', f[20] or '', f[21] or '',
+    string.gsub(f[14] or '', '\31', '\30'), f[18] or '', f[19] or '', f[20] or '', f[21] or f[22] or '',
     f[15] or '',
     f[16] or redis.call('GET', key_payload(id)) or '',
   }, '\31')
@@ -30,7 +30,7 @@ local function grant(id, session, start, now, us)
       attempt = attempt + 1
     end
     change(run, 'EXECUTING', now, 'owner', session, 'epoch', epoch, 'attempt', attempt,
-      'since', now, 'started', f[17] or now)
+      'since', f[21] and f[23] or now, 'started', f[17] or now)
     return describe(id, f, epoch, attempt, 'EXECUTING')
   end
   change(run, 'DEQUEUED', now, 'owner', session, 'epoch', epoch)

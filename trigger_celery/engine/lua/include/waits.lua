@@ -15,36 +15,8 @@ end
 local function resume(id, lane, owner, own_post, run, now, target)
   local _, q, k = split(lane)
   hold({ id }, 1, q, k, owner, now)
-  change(run, 'EXECUTING', now, 'since', now)
+  change(run, 'EXECUTING', now, 'told', now)
   tell(own_post, owner, 'resume ' .. id .. ' ' .. target)
-end
-
--- Gives slots to runs that wait for one to go on, ahead of new work.
-local function regain(q, k, now)
-  local waiting = key_resuming(q, k)
-  while room(q, k) > 0 and env_open() do
-    local id = redis.call('ZPOPMIN', waiting)[1]
-    if not id then break end
-    local f = redis.call('HMGET', key_run(id), 'status', 'owner', 'lane', 'created', 'n',
-      'watch', 'post')
-    if f[1] == 'QUEUED' and f[2] then
-      local run = { id = id, before = f[1], created = f[4], n = f[5], watched = f[6] }
-      redis.call('HDEL', key_run(id), 'resuming')
-      resume(id, f[3], f[2], f[7], run, now, '-')
-    end
-  end
-  if redis.call('EXISTS', waiting) == 0 then
-    redis.call('ZREM', key_resuming_groups(), q .. ':' .. k)
-  end
-end
-
--- The same for every queue and key in turn, at most 20 of them a call.
-local function regain_all(now)
-  for _, group in ipairs(redis.call('ZRANGE', key_resuming_groups(), 0, 19)) do
-    local q, k = string.match(group, '^(%x*):(%x*)$')
-    redis.call('ZADD', key_resuming_groups(), now, group)
-    regain(q, k, now)
-  end
 end
 
 -- Lets a run go on after one of its targets is done.
@@ -90,9 +62,10 @@ end
 local function forget_waits(id)
   for _, target in ipairs(redis.call('SMEMBERS', key_waiting(id))) do
     redis.call('SREM', key_waiters(target), id)
+    redis.call('SREM', key_keepers(target), id)
   end
   redis.call('DEL', key_waiting(id), key_calls(id))
-  redis.call('HDEL', key_run(id), 'waits', 'resumed', 'resume')
+  redis.call('HDEL', key_run(id), 'waits', 'resumed', 'resume', 'told')
 end
 
 -- A run no longer waits for a slot to go on.
@@ -106,7 +79,7 @@ end
 -- The worker lost or gave up the memory of a waiting run: it is replayed when it can go on.
 -- Returns whether the run could go on already and is queued.
 local function abandon(id, f)
-  redis.call('HDEL', key_run(id), 'owner', 'post', 'resuming')
+  redis.call('HDEL', key_run(id), 'owner', 'post', 'resuming', 'told')
   if f.status == 'WAITING' then return false end
   local _, q, k = split(f.lane)
   leave_resuming(id, q, k)

@@ -1,0 +1,312 @@
+"""Durable calls of a run: their positions, their record, and how a wait gives the run's slot back.
+
+A durable call (a wait, a child run, a token, a step) has an id made from its run, its attempt and
+its position. So when a run is executed again from the top as the same attempt, each call finds
+what it did before. Positions are counted per asyncio task, and tasks per function in the task
+that made them: `asyncio.gather` gives the same positions whatever ends first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Generator, Sequence
+from contextvars import Context, ContextVar, copy_context
+from typing import Any, Protocol
+
+from trigger_celery.engine import waiting
+from trigger_celery.engine.triggering import NOWHERE, Origin
+from trigger_celery.engine.waiting import Record
+from trigger_celery.errors import (
+    OutsideRunError,
+    ReplayMismatchError,
+    RunLeaseLostError,
+    StateError,
+    TooManyCallsError,
+    WaitCycleError,
+)
+from trigger_celery.model.ids import derived_id
+from trigger_celery.model.wait import WaitInfo
+from trigger_celery.store.op import Call, Flow, Perform
+
+current_scope: ContextVar[Scope | None] = ContextVar("trigger_scope", default=None)
+"""The position counter of the current asyncio task of a run."""
+
+
+class Scope:
+    """Counts the durable calls of one asyncio task of a run, and the tasks it makes."""
+
+    __slots__ = ("_calls", "_path", "_tasks", "children", "durable", "parent", "waits")
+
+    def __init__(self, durable: Durable, path: str = "", parent: Scope | None = None) -> None:
+        self.durable = durable
+        self.parent = parent
+        self.children = 0
+        self.waits = 0
+        self._path = path
+        self._calls = 0
+        self._tasks: dict[str, int] | None = None
+
+    @property
+    def path(self) -> str:
+        """What the positions of this task begin with: empty for the first."""
+        return self._path
+
+    def next_path(self) -> str:
+        """Return the position of the next durable call."""
+        self._calls += 1
+        return f"{self._path}{self._calls}"
+
+    def begin_task(self, name: str) -> Scope:
+        """Return the scope of a task made here. Counted by name: tasks of libraries do not shift ours."""
+        if self._tasks is None:
+            self._tasks = {}
+        number = self._tasks[name] = self._tasks.get(name, 0) + 1
+        self.children += 1
+        child = Scope(self.durable, f"{self._path}{name}:{number}/", self)
+        self.durable.scopes.add(child)
+        return child
+
+    def end(self, _: Any = None) -> None:
+        """The task is over; the run may have nothing left to do but wait."""
+        self.durable.scopes.discard(self)
+        if self.parent is not None:
+            self.parent.children -= 1
+        self.durable.parking.reconsider()
+
+
+class Ticket(Protocol):
+    """One wait: made before the server is asked, so that no news falls in between."""
+
+    park: bool
+
+    async def wait(self) -> None:
+        """Wait until the target is done and the run has its slot."""
+        ...
+
+    def wait_sync(self) -> None:
+        """The same for sync code; may give up the process's memory of the run."""
+        ...
+
+    def drop(self) -> None:
+        """There is nothing to wait for."""
+        ...
+
+
+class Parking(Protocol):
+    """How a pool keeps a waiting run."""
+
+    @property
+    def post(self) -> str:
+        """The run's own mailbox, or an empty text: that of its session."""
+        ...
+
+    def begin(self, target: str, scope: Scope, info: WaitInfo) -> Ticket:
+        """Announce a wait."""
+        ...
+
+    def reconsider(self) -> None:
+        """Look whether the run has nothing left to do but wait."""
+        ...
+
+    def check(self) -> None:
+        """Raise what stops the run: cancelled, given up, over its time."""
+        ...
+
+
+class Durable:
+    """The durable side of one attempt."""
+
+    __slots__ = (
+        "_links", "_seen", "_steps", "attempt", "epoch", "parking", "record", "root", "run_id",
+        "scopes",
+    )  # fmt: skip
+
+    def __init__(
+        self, run_id: str, epoch: str, attempt: int, links: str, record: Record | None
+    ) -> None:
+        self.run_id = run_id
+        self.epoch = epoch
+        self.attempt = attempt
+        self.record = record
+        """None: nothing of an earlier execution has been read."""
+        self.parking: Parking = _NO_PARKING
+        self.root = Scope(self)
+        self.scopes = {self.root}
+        self._links = links
+        self._seen = 0
+        self._steps: dict[str, int] = {}
+
+    @property
+    def replaying(self) -> bool:
+        """Whether the code is still before the point where its memory was lost."""
+        return self.record is not None and self._seen < len(self.record.calls)
+
+    def only_waits(self) -> bool:
+        """Whether every task of the run that has no tasks of its own is in a wait."""
+        return all(scope.children or scope.waits for scope in self.scopes)
+
+    def begin(self, call: str) -> tuple[str, Scope]:
+        """Return the position of a durable call and who makes it.
+
+        Raises ReplayMismatchError, or what stops the run.
+        """
+        self.parking.check()
+        scope = current_scope.get()
+        if scope is None or scope.durable is not self:
+            scope = self.root
+        path = scope.next_path()
+        before = self.record.calls.get(path) if self.record is not None else None
+        if before is not None:
+            asked = before.partition("\x1f")[0]
+            if asked != call:
+                raise mismatch(self.run_id, path, asked, call)
+            self._seen += 1
+        return path, scope
+
+    def step_name(self, name: str) -> str:
+        """Return the name under which the next step called *name* is kept: counted per task."""
+        scope = current_scope.get()
+        key = f"{scope.path if scope is not None and scope.durable is self else ''}{name}"
+        number = self._steps[key] = self._steps.get(key, 0) + 1
+        return f"{key}#{number}"
+
+    def noted(self, path: str) -> str | None:
+        """Return what the call at *path* had found before: the id behind a key, or None."""
+        before = self.record.calls.get(path) if self.record is not None else None
+        return before.partition("\x1f")[2] or None if before else None
+
+    def id_of(self, kind: str, path: str) -> str:
+        """Return the id of what the call at *path* makes: the same in every replay."""
+        return derived_id(kind, self.run_id, f"{self.attempt}:{path}")
+
+    def origin(self, path: str = "", call: str = "", batch: str = "") -> Origin:
+        """Return the links of runs that are made at *path*."""
+        return Origin(self.run_id, self._links, path, call, batch)
+
+
+class _NoParking:
+    post = ""
+
+    def begin(self, target: str, scope: Scope, info: WaitInfo) -> Ticket:
+        raise RuntimeError("this attempt cannot wait")
+
+    def reconsider(self) -> None:
+        return
+
+    def check(self) -> None:
+        return
+
+
+_NO_PARKING = _NoParking()
+
+
+def current_durable() -> Durable | None:
+    """Return the durable side of the run that this code belongs to, or None outside of one."""
+    scope = current_scope.get()
+    return None if scope is None else scope.durable
+
+
+def require_run(what: str) -> Durable:
+    """Return the durable side of the current run. Raises OutsideRunError."""
+    durable = current_durable()
+    if durable is None:
+        raise OutsideRunError(
+            f"{what} can only be called in a task's run. Outside of one, for example in a web "
+            "view, trigger the task and use runs.poll or runs.subscribe_to_run."
+        )
+    return durable
+
+
+def current_origin() -> Origin:
+    """Return the links of runs made here that are not noted: those of the current run, if any."""
+    durable = current_durable()
+    return NOWHERE if durable is None else durable.origin()
+
+
+def mismatch(run_id: str, path: str, before: str, now: str) -> ReplayMismatchError:
+    """Return the error of a run that asks for something else than before."""
+    return ReplayMismatchError(
+        f"run {run_id} is executed again after a wait, and its durable call {path} differs:\n"
+        f"  before: {before}\n  now:    {now}\n"
+        "Up to its last wait a task must make the same calls in the same order. Put what depends "
+        "on time, chance or the outside world into step.run(name, fn), or deploy changed code "
+        "under a new task id."
+    )
+
+
+def note(durable: Durable, scope_name: str, path: str, call: str) -> Flow[None]:
+    """Note a durable call that waits for nothing. Raises what refuses it."""
+    answer = yield waiting.wait_for(scope_name, durable.run_id, durable.epoch, path, call)
+    raise_refusal(durable, answer, path, call, "")
+
+
+def durable_wait(
+    durable: Durable,
+    scope_name: str,
+    position: tuple[str, Scope],
+    call: str,
+    target: str,
+    info: WaitInfo,
+    prepare: Sequence[Call] = (),
+) -> Flow[list[Any]]:
+    """Wait for *target* in a run; returns the replies of *prepare*, sent in the same round trip."""
+    path, scope = position
+    parking = durable.parking
+    ticket = parking.begin(target, scope, info)
+    try:
+        wait_for = waiting.wait_for(
+            scope_name, durable.run_id, durable.epoch, path, call, target, parking.post, ticket.park
+        )
+        replies = yield [*prepare, wait_for]
+    except BaseException:
+        ticket.drop()
+        raise
+    answer: waiting.Answer = replies[-1]
+    if answer.word in ("waiting", "parked"):
+        yield Perform(ticket.wait, ticket.wait_sync)
+    else:
+        ticket.drop()
+        raise_refusal(durable, answer, path, call, target)
+    return list(replies[:-1])
+
+
+def raise_refusal(
+    durable: Durable, answer: waiting.Answer, path: str, call: str, target: str
+) -> None:
+    """Raise the error of an answer that refuses the call."""
+    if answer.word == "stale":
+        durable.parking.check()
+        raise RunLeaseLostError(f"run {durable.run_id} belongs to another worker now")
+    if answer.word == "mismatch":
+        raise mismatch(durable.run_id, path, answer.more[0].partition("\x1f")[0], call)
+    if answer.word == "cycle":
+        chain = " <- ".join(answer.more[0].split())
+        raise WaitCycleError(
+            f"run {durable.run_id} would wait for {target}, which waits for it: {chain}"
+        )
+    if answer.word == "unknown":
+        raise StateError(f"there is no {target} to wait for")
+    if answer.word == "full":
+        raise TooManyCallsError(
+            f"run {durable.run_id} makes more than 10,000 durable calls in one attempt: split it "
+            "into child runs"
+        )
+
+
+def task_factory(
+    loop: asyncio.AbstractEventLoop,
+    coroutine: Coroutine[Any, Any, Any] | Generator[Any, None, Any],
+    *,
+    context: Context | None = None,
+    **options: Any,
+) -> asyncio.Future[Any]:
+    """Make asyncio tasks that know which task of which run made them."""
+    inner = copy_context() if context is None else context
+    scope = inner.get(current_scope)
+    if scope is None:
+        return asyncio.Task(coroutine, loop=loop, context=context, **options)
+    child = scope.begin_task(getattr(coroutine, "__name__", "task"))
+    inner.run(current_scope.set, child)
+    task = asyncio.Task(coroutine, loop=loop, context=inner, **options)
+    task.add_done_callback(child.end)
+    return task

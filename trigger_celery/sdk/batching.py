@@ -1,0 +1,129 @@
+"""What every way of triggering many runs shares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from trigger_celery.bridge import context
+from trigger_celery.bridge.binding import TriggerCelery
+from trigger_celery.bridge.durable import current_durable, durable_wait, require_run
+from trigger_celery.bridge.registry import TaskDefinition
+from trigger_celery.bridge.request import build_run
+from trigger_celery.engine.batching import batch_calls, read_batch
+from trigger_celery.engine.codec import dump_error
+from trigger_celery.engine.querying import read_runs
+from trigger_celery.engine.triggering import NewRun, Origin
+from trigger_celery.errors import BatchTriggerError, InputError, PayloadTooLargeError, StoreError
+from trigger_celery.model.batch import BatchItemError, BatchStatus
+from trigger_celery.model.ids import batch_id, derived_id, run_id
+from trigger_celery.model.packet import JSON, Packet
+from trigger_celery.model.run import RunError
+from trigger_celery.model.wait import WaitInfo
+from trigger_celery.sdk.batch_items import BatchItem, at_index
+from trigger_celery.sdk.handle import BatchHandle, RunHandle
+from trigger_celery.sdk.results import BatchResult, ResultOp, result_of
+from trigger_celery.store.op import Call, Flow, Op
+
+Target = tuple[TaskDefinition | None, str]
+"""The task of an item: what is known of it here, and its id."""
+
+
+_NO_PAYLOAD = Packet("", JSON)
+
+
+class _NewBatch:
+    """The runs of a batch to come, and the items that cannot be triggered."""
+
+    def __init__(self, bound: TriggerCelery, items: Sequence[tuple[Target, BatchItem]]) -> None:
+        self.id = ""
+        self.runs: list[NewRun] = []
+        self.errors: list[BatchItemError] = []
+        for index, (target, item) in enumerate(items):
+            self._add(bound, index, target, item)
+
+    def _add(self, bound: TriggerCelery, index: int, target: Target, item: BatchItem) -> None:
+        definition, task_id = target
+        try:
+            self.runs.append(build_run(bound, definition, task_id, item.payload, item.options))
+        except PayloadTooLargeError as problem:
+            # Its place in the batch is kept by a run that has failed already.
+            code = "PAYLOAD_TOO_LARGE"
+            self.errors.append(BatchItemError(index, task_id, str(problem), code))
+            error = dump_error(RunError.internal(code, str(problem)))
+            place = bound.placement(definition, task_id)
+            self.runs.append(NewRun(run_id(), place, _NO_PAYLOAD, failed=error))
+        except InputError as problem:
+            raise at_index(problem, index) from problem
+
+    def place(self, path: str = "", call: str = "", *, noted: bool = True) -> Origin:
+        """Give the batch and its runs their ids: in a run, those of their place in it."""
+        durable = current_durable()
+        if durable is None:
+            self.id = batch_id()
+            return Origin(batch=self.id)
+        self.id = durable.id_of("batch", path)
+        for index, run in enumerate(self.runs):
+            run.id = derived_id("run", durable.run_id, f"{durable.attempt}:{path}:{index}")
+        return durable.origin(path if noted else "", call if noted else "", self.id)
+
+    def calls(self, bound: TriggerCelery, origin: Origin) -> list[Call]:
+        """Return the calls that make it."""
+        return batch_calls(
+            bound.scope, self.id, self.runs, self.errors, bound.settings.run_retention, origin
+        )
+
+    def failure(self, phase: str, problem: object) -> BatchTriggerError:
+        """Return the error of a batch that could not be triggered."""
+        return BatchTriggerError(
+            f"the batch {self.id} of {len(self.runs):,} runs could not be triggered: {problem}",
+            phase=phase,
+            batch_id=self.id,
+            item_count=len(self.runs),
+        )
+
+
+def batch_trigger(items: Sequence[tuple[Target, BatchItem]], name: str) -> Op[BatchHandle]:
+    """Return the operation that makes a run per item; bad input raises now, naming the item."""
+    bound = context.current()
+    batch = _NewBatch(bound, items)
+
+    def flow() -> Flow[BatchHandle]:
+        durable = current_durable()
+        path = durable.begin(name)[0] if durable is not None else ""
+        origin = batch.place(path, name)
+        try:
+            yield batch.calls(bound, origin)
+        except StoreError as problem:
+            raise batch.failure("create", problem) from problem
+        handles = (RunHandle(run.id, run.placement.task) for run in batch.runs)
+        return BatchHandle(batch.id, tuple(handles))
+
+    return bound.op(flow(), name)
+
+
+def batch_trigger_and_wait(
+    items: Sequence[tuple[Target, BatchItem]], name: str
+) -> ResultOp[BatchResult[Any], list[Any]]:
+    """Return the operation that makes a run per item and waits until all of them are final."""
+    bound = context.current()
+    require_run(f"{name}()")
+    batch = _NewBatch(bound, items)
+    return ResultOp(bound.store, _wait_flow(bound, batch, name), name)
+
+
+def _wait_flow(bound: TriggerCelery, batch: _NewBatch, name: str) -> Flow[BatchResult[Any]]:
+    durable = require_run(f"{name}()")
+    position = durable.begin(name)
+    origin = batch.place(position[0], noted=False)
+    info = WaitInfo("batch", batch_id=batch.id, run_count=len(batch.runs))
+    calls = batch.calls(bound, origin)
+    try:
+        yield from durable_wait(durable, bound.scope, position, name, batch.id, info, calls)
+    except StoreError as problem:
+        raise batch.failure("create", problem) from problem
+    found = yield from read_batch(bound.scope, batch.id)
+    if found.status is BatchStatus.ABORTED:
+        raise batch.failure("wait", "its runs were not all created within 30 minutes")
+    runs = yield from read_runs(bound.scope, found.runs)
+    return BatchResult(batch.id, [result_of(runs[each]) for each in found.runs])

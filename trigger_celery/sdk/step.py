@@ -1,0 +1,93 @@
+"""`step`: side effects whose results are recorded."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any, ParamSpec, TypeVar, overload
+
+from trigger_celery.bridge import context
+from trigger_celery.bridge.durable import Durable, require_run
+from trigger_celery.engine.waiting import Record, read_record, record_step
+from trigger_celery.errors import InvalidOptionError, OutputError, RunLeaseLostError
+from trigger_celery.model.packet import decode, encode
+from trigger_celery.store.op import Flow, Op, Perform
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MAX_NAME = 128
+
+
+@overload
+def run(
+    name: str, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+) -> Op[T]: ...
+@overload
+def run(name: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Op[T]: ...
+def run(name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Op[Any]:
+    """Call *function* once in the life of the run and return its result.
+
+    The result is stored. When the code runs again, in a replay after a wait or in the next
+    attempt, the stored result is returned and the function is not called. It is called again
+    only when the process died after the call and before the result was stored, or when it
+    raised: errors are not stored. The result is given as it comes back from the store: a tuple
+    in plain JSON is a list. Steps of the same name are told apart by their order.
+
+    Raises OutsideRunError outside of a run and OutputError for a result that cannot be stored.
+    """
+    if not 0 < len(str(name)) <= MAX_NAME:
+        raise InvalidOptionError(
+            f"step.run({name!r:.60}, …): a step's name is text of 1 to {MAX_NAME} characters"
+        )
+    if not callable(function):
+        raise InvalidOptionError(
+            f"step.run({name!r}, {function!r:.60}): pass the function and its arguments, "
+            f"step.run({name!r}, charge, order), not the result of calling it"
+        )
+    bound = context.current()
+    require_run("step.run()")
+
+    async def asynchronously() -> Any:
+        result = function(*args, **kwargs)
+        return await result if inspect.isawaitable(result) else result
+
+    def synchronously() -> Any:
+        if inspect.iscoroutinefunction(function):
+            raise InvalidOptionError(
+                f"step.run({name!r}, …).sync(): {function.__qualname__} is async; await the step "
+                "in an async task, or pass a sync function"
+            )
+        return function(*args, **kwargs)
+
+    return bound.op(_flow(bound.scope, name, Perform(asynchronously, synchronously)), "step.run")
+
+
+def _flow(scope: str, name: str, perform: Perform) -> Flow[Any]:
+    durable = require_run("step.run()")
+    path, _ = durable.begin(f"step {name}")
+    key = durable.step_name(name)
+    record = yield from _record(scope, durable)
+    known = record.steps.get(key)
+    if known is not None:
+        return decode(known.data, known.type)
+    value = yield perform
+    result = encode(value, error=OutputError, too_large=OutputError, what=f"result of step {name}")
+    kept = yield from record_step(
+        scope, durable.run_id, durable.epoch, path, f"step {name}", key, result
+    )
+    if kept is None:
+        durable.parking.check()
+        raise RunLeaseLostError(f"run {durable.run_id} belongs to another worker now")
+    return decode(kept.data, kept.type)
+
+
+def _record(scope: str, durable: Durable) -> Flow[Record]:
+    """Return the run's record; a later attempt reads what the steps of the earlier ones left."""
+    if durable.record is None:
+        found = Record()
+        if durable.attempt > 1:
+            stored = yield from read_record(scope, durable.run_id)
+            found = Record({}, stored.steps)
+        durable.record = found
+    return durable.record

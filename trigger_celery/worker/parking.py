@@ -1,0 +1,290 @@
+"""How waiting runs are kept: in memory on the asyncio pool, for a while elsewhere.
+
+A ticket is made before the server is asked, so that news of a target never falls in between.
+Messages of the mailbox: `done <run> <target>` while the run executes; `resume <run> <target>` when
+a waiting run has its slot back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from contextvars import Context
+from typing import Protocol
+
+from trigger_celery.bridge.durable import Durable, Scope
+from trigger_celery.engine import waiting
+from trigger_celery.errors import RunEvictedError, RunLeaseLostError, StoreError
+from trigger_celery.model.wait import WaitInfo
+from trigger_celery.store.store import Store
+
+HOOKLESS_WAIT = 5.0
+"""A wait for time up to so many seconds calls no hooks."""
+
+
+class Keeper(Protocol):
+    """Who keeps the run in memory, as far as parking needs it."""
+
+    def expects(self, parking: RunParking) -> None:
+        """The run begins a wait: its mailbox will have news."""
+        ...
+
+    def parked(self, parking: RunParking) -> None:
+        """The run has nothing to do but wait, or goes on. May be called from any thread."""
+        ...
+
+
+class WaitHooks(Protocol):
+    """What a task wants to be told around waits."""
+
+    async def wait(self, info: WaitInfo) -> None:
+        """Before the run waits."""
+        ...
+
+    async def resume(self, info: WaitInfo) -> None:
+        """After it."""
+        ...
+
+
+class Ticket:
+    """One wait of a run."""
+
+    __slots__ = ("_event", "_future", "_parking", "fired", "info", "park", "scope", "target")
+
+    def __init__(self, parking: RunParking, target: str, scope: Scope, info: WaitInfo) -> None:
+        self._parking = parking
+        self.target = target
+        self.scope = scope
+        self.info = info
+        self.park = False
+        self.fired = False
+        self._future: asyncio.Future[None] | None = None
+        self._event: threading.Event | None = None
+
+    def fire(self) -> None:
+        """The target is done and the run may go on. On the loop's thread for coroutines."""
+        self.fired = True
+        if self._future is not None and not self._future.done():
+            self._future.set_result(None)
+        if self._event is not None:
+            self._event.set()
+
+    async def wait(self) -> None:
+        """Wait without holding a slot of the pool once nothing else of the run is to do."""
+        hooks = self._parking.hooks_of(self)
+        if hooks is not None:
+            await hooks.wait(self.info)
+        if not self.fired:
+            self._future = asyncio.get_running_loop().create_future()
+            self._parking.reconsider()
+            try:
+                await self._future
+            except asyncio.CancelledError:
+                self.drop()
+                await self._parking.regain()
+                raise
+        self.drop()
+        self._parking.check()
+        if hooks is not None:
+            await hooks.resume(self.info)
+
+    def wait_sync(self) -> None:
+        """Block the thread for a while; then give the memory up by RunEvictedError."""
+        event = self._event = threading.Event()
+        if not self.fired:
+            self._parking.reconsider()
+            self._parking.hold(self, event)
+        self.drop()
+        self._parking.check()
+
+    def drop(self) -> None:
+        """Nothing more is waited for here."""
+        self._parking.forget(self)
+
+
+class RunParking:
+    """The waits of one attempt."""
+
+    __slots__ = (
+        "_asked", "_back", "_hold_seconds", "_keeper", "_store", "_tickets", "durable", "hooks",
+        "in_thread", "loop", "parked", "post", "ready", "stopped",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        durable: Durable,
+        store: Store,
+        keeper: Keeper,
+        *,
+        post: str = "",
+        loop: asyncio.AbstractEventLoop | None = None,
+        in_thread: bool = False,
+        hold_seconds: float = 5.0,
+        hooks: WaitHooks | None = None,
+    ) -> None:
+        self.durable = durable
+        self.post = post
+        self.loop = loop
+        self.in_thread = in_thread
+        """The task's function is sync: it waits in its thread."""
+        self.hooks = hooks
+        self.parked = False
+        self.stopped: RunLeaseLostError | None = None
+        self.ready: set[str] = set()
+        self._asked = False
+        self._back: asyncio.Future[None] | None = None
+        self._hold_seconds = hold_seconds
+        self._keeper = keeper
+        self._store = store
+        self._tickets: dict[str, list[Ticket]] = {}
+
+    def begin(self, target: str, scope: Scope, info: WaitInfo) -> Ticket:
+        """Announce a wait. The only one of a run parks it in the same call."""
+        self._keeper.expects(self)
+        ticket = Ticket(self, target, scope, info)
+        scope.waits += 1
+        self._tickets.setdefault(target, []).append(ticket)
+        if len(self._tickets) == 1 and self.hooks is None and self.durable.only_waits():
+            ticket.park = True
+            self._set_parked(True)
+        return ticket
+
+    def hooks_of(self, ticket: Ticket) -> WaitHooks | None:
+        """Return the hooks that this wait calls, if any."""
+        info = ticket.info
+        date = info.date if info.type == "duration" else None
+        if date is not None and date.timestamp() - time.time() <= HOOKLESS_WAIT:
+            return None
+        return self.hooks
+
+    def check(self) -> None:
+        """Raise what stops the run, if anything does."""
+        if self.stopped is not None:
+            raise self.stopped
+
+    def forget(self, ticket: Ticket) -> None:
+        """A wait is over or was not needed."""
+        found = self._tickets.get(ticket.target)
+        if found is None or ticket not in found:
+            return
+        found.remove(ticket)
+        if not found:
+            del self._tickets[ticket.target]
+        ticket.scope.waits -= 1
+        if ticket.park and not ticket.fired:
+            self._set_parked(False)
+
+    def told(self, word: str, target: str) -> None:
+        """A message of the mailbox."""
+        if target != "-":
+            self.ready.add(target)
+        if word == "resume":
+            self._set_parked(False)
+        self._fire_ready()
+
+    def _fire_ready(self) -> None:
+        if self.parked:
+            return
+        for target in self.ready:
+            for ticket in list(self._tickets.get(target, ())):
+                ticket.fire()
+        self.ready.clear()
+
+    def _set_parked(self, parked: bool) -> None:
+        if self.parked is parked:
+            return
+        self.parked = parked
+        if not parked and self._back is not None and not self._back.done():
+            self._back.set_result(None)
+        self._keeper.parked(self)
+
+    def reconsider(self) -> None:
+        """Give the slot back if nothing of the run is left to do but wait."""
+        if self.parked or self._asked or not self._tickets or not self.durable.only_waits():
+            return
+        if self.loop is not None and self.stopped is None:
+            self._asked = True
+            self._on_loop(self._park)
+
+    def _on_loop(self, function: Callable[[], Awaitable[None]]) -> None:
+        loop = self.loop
+        assert loop is not None  # noqa: S101 - callers looked
+
+        def begin() -> None:
+            # In a context of its own: it is not a task of the run.
+            loop.create_task(function(), context=Context())  # type: ignore[arg-type]
+
+        loop.call_soon_threadsafe(begin)
+
+    async def _park(self) -> None:
+        self._asked = False
+        targets = list(self._tickets)
+        if self.parked or self.stopped or not targets or not self.durable.only_waits():
+            return
+        self._set_parked(True)
+        durable = self.durable
+        try:
+            answer = await self._store.run_async(
+                waiting.park_run(self._store.scope, durable.run_id, durable.epoch, targets)
+            )
+        except StoreError:
+            self._set_parked(False)
+            assert self.loop is not None  # noqa: S101 - this runs on it
+            self.loop.call_later(1.0, self.reconsider)
+            return
+        if answer.word == "ready":
+            self.ready.update(answer.more)
+            self.told("resume", "-")
+        elif answer.word == "stale":
+            self.stop(RunLeaseLostError(f"run {durable.run_id} belongs to another worker now"))
+
+    def look_again(self) -> None:
+        """The store says that the run executes, and here it waits: the news was lost."""
+        if self.parked:
+            self._set_parked(False)
+            self._fire_ready()
+            self.reconsider()
+
+    def stop(self, reason: RunLeaseLostError) -> None:
+        """Let no wait go on: the code of the run gets *reason*. On the loop's thread, if any."""
+        self.stopped = self.stopped or reason
+        for tickets in list(self._tickets.values()):
+            for ticket in list(tickets):
+                ticket.fire()
+
+    async def regain(self) -> None:
+        """Get the slot back after the task's own code gave a wait up, or ended without it."""
+        if not self.parked or self.stopped is not None:
+            return
+        durable = self.durable
+        self._back = asyncio.get_running_loop().create_future()
+        await self._store.run_async(
+            waiting.resume_run(self._store.scope, durable.run_id, durable.epoch)
+        )
+        if self.parked:
+            await self._back
+
+    def hold(self, ticket: Ticket, event: threading.Event) -> None:
+        """Block until *event*, at most the hold time, then evict the run. Raises RunEvictedError."""
+        durable, scope = self.durable, self._store.scope
+        deadline = time.monotonic() + self._hold_seconds
+        while not event.wait(max(0.0, deadline - time.monotonic())):
+            pair = [(durable.run_id, durable.epoch)]
+            answer = self._store.run_blocking(waiting.evict_runs(scope, pair))[0]
+            if answer != "granted":
+                raise RunEvictedError(f"run {durable.run_id} waits without its process")
+            # It executes: because this wait is over and the news was lost, or for another wait.
+            look = waiting.park_run(scope, durable.run_id, durable.epoch, [ticket.target])
+            if self._store.run_blocking(look).word == "ready":
+                ticket.fired = True
+                return
+            deadline = time.monotonic() + 1.0
+
+
+def split_message(message: bytes) -> tuple[str, str, str]:
+    """Return word, run id and target of a mailbox message; a bare word has neither."""
+    word, _, rest = message.decode().partition(" ")
+    run_id, _, target = rest.partition(" ")
+    return word, run_id, target
