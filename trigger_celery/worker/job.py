@@ -58,10 +58,6 @@ def stays(ending: Ending) -> bool:
 
 
 def next_attempt(grant: Grant) -> Grant:
-    """Return the grant of the attempt that follows in place.
-
-    A run that was handed out unstarted was started by the pool: that was attempt + 1.
-    """
-    grant.attempt += 1 if grant.executing else 2
-    grant.executing = True
+    """Return the grant of the attempt that follows in place."""
+    grant.attempt += 1
     return grant
