@@ -208,7 +208,7 @@ class Engine:
     # Services
 
     def fire(self, count: int = 200) -> int:
-        return self.run(sessions.fire_timers(self.scope, count))[0]
+        return self.run(sessions.fire_timers(self.scope, count, RETENTION))[0]
 
     def sweep(self, lease: int = LEASE) -> sessions.Sweep:
         return self.run(sessions.sweep(self.scope, lease, 5000, RETENTION))

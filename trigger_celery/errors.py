@@ -19,19 +19,33 @@ TriggerError
 │   ├── PayloadTooLargeError
 │   ├── PayloadValidationError
 │   ├── MetadataTooLargeError
+│   ├── OutputTooLargeError
+│   ├── DateInPastError
 │   └── BatchTooLargeError
 ├── RunFailedError                what Celery's AsyncResult raises for a run that failed
 ├── OutputError                   the task returned something that cannot be stored; never retried
 ├── StateError                    the run is not in a state that allows the call
 │   ├── RunNotFoundError
-│   ├── CannotCancelError
-│   └── PollTimeoutError
+│   ├── TokenNotFoundError
+│   ├── BatchNotFoundError
+│   ├── WaitCycleError        a run would wait for itself or for one that waits for it
+│   ├── PollTimeoutError
+│   └── OutsideRunError       a call that only code of a run may make
+├── WaitpointTimeoutError     a token timed out; raised by .unwrap()
+├── ResultTypeError           a token's result does not fit the result_type
+├── SubtaskUnwrapError        a child run did not succeed; raised by .unwrap()
+├── BatchTriggerError         a batch could not be triggered
+├── ReplayMismatchError       a run executed again asks for something else; never retried
+├── TooManyCallsError         an attempt makes more durable calls than are recorded
 ├── StoreError                    Redis answered with an error or not at all
 │   ├── StoreUnavailableError     worth a retry: down, loading, out of memory, read-only
 │   └── StoreAuthenticationError  wrong password or missing permission
 ├── SyncInAsyncError              .sync() inside a running event loop
 └── AbortTaskRunError             raised by a task: fail now, do not retry
 RunLeaseLostError (BaseException) this worker no longer owns the run it executes
+├── RunCanceledError              it was cancelled
+├── RunEvictedError               it waits without its process, and is executed again later
+└── MaxDurationExceededError      its attempt is over its maximum duration
 ```
 """
 
@@ -42,9 +56,11 @@ from collections.abc import Iterable
 
 __all__ = [
     "AbortTaskRunError",
+    "BatchNotFoundError",
     "BatchTooLargeError",
-    "CannotCancelError",
+    "BatchTriggerError",
     "ConfigurationError",
+    "DateInPastError",
     "DefinitionError",
     "DuplicateTaskIdError",
     "InputError",
@@ -52,13 +68,20 @@ __all__ = [
     "InvalidOptionError",
     "InvalidQueueError",
     "InvalidTagsError",
+    "MaxDurationExceededError",
     "MetadataTooLargeError",
     "NotBoundError",
     "OutputError",
+    "OutputTooLargeError",
+    "OutsideRunError",
     "PayloadNotSerializableError",
     "PayloadTooLargeError",
     "PayloadValidationError",
     "PollTimeoutError",
+    "ReplayMismatchError",
+    "ResultTypeError",
+    "RunCanceledError",
+    "RunEvictedError",
     "RunFailedError",
     "RunLeaseLostError",
     "RunNotFoundError",
@@ -68,10 +91,15 @@ __all__ = [
     "StoreAuthenticationError",
     "StoreError",
     "StoreUnavailableError",
+    "SubtaskUnwrapError",
     "SyncInAsyncError",
+    "TokenNotFoundError",
+    "TooManyCallsError",
     "TriggerError",
     "UnknownOptionError",
     "UnknownTaskOptionError",
+    "WaitCycleError",
+    "WaitpointTimeoutError",
 ]
 
 
@@ -147,6 +175,14 @@ class MetadataTooLargeError(InputError):
     """The serialised metadata is over the limit."""
 
 
+class OutputTooLargeError(InputError):
+    """What completes a token is over the limit."""
+
+
+class DateInPastError(InputError):
+    """`wait.until` got a date in the past and was told to refuse it."""
+
+
 class BatchTooLargeError(InputError):
     """A batch has more items than the limit."""
 
@@ -167,8 +203,70 @@ class RunNotFoundError(StateError):
     """No run has this id: it never existed, or its retention has passed."""
 
 
-class CannotCancelError(StateError):
-    """The run has already started; it cannot be cancelled any more."""
+class TokenNotFoundError(StateError):
+    """No token has this id: it never existed, or its retention has passed."""
+
+
+class BatchNotFoundError(StateError):
+    """No batch has this id: it never existed, or its retention has passed."""
+
+
+class WaitCycleError(StateError):
+    """A run would wait for itself, or for a run that waits for it; the message shows the chain."""
+
+
+class OutsideRunError(StateError):
+    """A call that only the code of a run may make was made elsewhere."""
+
+
+class WaitpointTimeoutError(TriggerError, TimeoutError):
+    """A token timed out before anybody completed it; `.unwrap()` raises it."""
+
+
+class ResultTypeError(TriggerError):
+    """A token was completed with something that does not fit the `result_type`."""
+
+
+class SubtaskUnwrapError(TriggerError):
+    """A child run did not succeed; `.unwrap()` raises it.
+
+    `run_id` and `task_id` name the child, `error` is its error; `cause` is the same as text.
+    """
+
+    def __init__(self, message: str, *, run_id: str, task_id: str, error: object = None) -> None:
+        super().__init__(message)
+        self.run_id = run_id
+        self.task_id = task_id
+        self.error = error
+
+    @property
+    def cause(self) -> object:
+        """The child's error."""
+        return self.error
+
+
+class BatchTriggerError(TriggerError):
+    """A batch could not be triggered; what was created is left, and sending it again is safe.
+
+    `phase` is `create` (some runs may exist) or `wait`; `batch_id` and `item_count` name it.
+    """
+
+    def __init__(self, message: str, *, phase: str, batch_id: str, item_count: int) -> None:
+        super().__init__(message)
+        self.phase = phase
+        self.batch_id = batch_id
+        self.item_count = item_count
+
+
+class ReplayMismatchError(TriggerError):
+    """A run that is executed again after a wait asks for something else than before.
+
+    The message shows both. The run fails and is not retried.
+    """
+
+
+class TooManyCallsError(TriggerError):
+    """An attempt makes more than 10,000 durable calls; the run fails and is not retried."""
 
 
 class PollTimeoutError(StateError, TimeoutError):
@@ -200,6 +298,18 @@ class RunLeaseLostError(BaseException):
 
     A `BaseException`, so that a task's `except Exception` does not swallow it.
     """
+
+
+class RunCanceledError(RunLeaseLostError):
+    """The run was cancelled while this code executed it."""
+
+
+class RunEvictedError(RunLeaseLostError):
+    """The run waits without its process: it is executed again when it can go on."""
+
+
+class MaxDurationExceededError(RunLeaseLostError):
+    """The attempt has been active for longer than its maximum duration."""
 
 
 def closest(word: str, known: Iterable[str]) -> str:

@@ -30,6 +30,13 @@ class Grant:
     tags: tuple[str, ...]
     payload_type: str
     payload: str
+    parent_id: str | None = None
+    root_id: str | None = None
+    depth: int = 0
+    max_duration_ms: int | None = None
+    batch_id: str | None = None
+    resumed: bool = False
+    """The attempt waited before and lost its memory: it is executed again from the top."""
 
 
 @dataclass(slots=True)
@@ -52,8 +59,9 @@ class Exchange:
 
 
 def _grant(raw: bytes) -> Grant:
-    parts = raw.decode().split("\x1f", 13)
+    parts = raw.decode().split("\x1f", 17)
     tags = parts[11]
+    parent, root, depth = parts[12].split("\x1e") if parts[12] else (None, None, 0)
     return Grant(
         id=parts[0],
         epoch=parts[1],
@@ -67,8 +75,14 @@ def _grant(raw: bytes) -> Grant:
         priority_ms=int(parts[9] or 0),
         max_attempts=int(parts[10]) if parts[10] else None,
         tags=tuple(tags.split("\x1e")) if tags else (),
-        payload_type=parts[12] or "application/json",
-        payload=parts[13],
+        payload_type=parts[16] or "application/json",
+        payload=parts[17],
+        parent_id=parent,
+        root_id=root,
+        depth=int(depth),
+        max_duration_ms=int(parts[13]) if parts[13] else None,
+        batch_id=parts[14] or None,
+        resumed=bool(parts[15]),
     )
 
 

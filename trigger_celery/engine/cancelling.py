@@ -1,21 +1,20 @@
-"""Cancels runs that have not started."""
+"""Cancels runs in any state that is not final, with their descendants."""
 
 from __future__ import annotations
 
 from trigger_celery.engine.codec import dump_error
 from trigger_celery.engine.querying import not_found
 from trigger_celery.engine.scripts import SCRIPTS
-from trigger_celery.errors import CannotCancelError
 from trigger_celery.model.ids import op_id
 from trigger_celery.model.run import RunError, RunStatus
 from trigger_celery.store.op import Flow
 
 
 def cancel_run(scope: str, run_id: str, reason: str, retention: int) -> Flow[RunStatus]:
-    """Cancel a run that has not started and return its status then.
+    """Cancel a run and return its status then. Of a final run nothing changes.
 
-    A final run is left as it is: its status is returned. Raises CannotCancelError when it
-    executes and RunNotFoundError when there is none.
+    The worker that executes it is told. Its descendants follow through timers, so that the
+    cascade does not depend on the caller. Raises RunNotFoundError when there is none.
     """
     error = dump_error(RunError(None, reason, type="STRING_ERROR"))
     answer, status = yield SCRIPTS.cancel_run(
@@ -23,8 +22,4 @@ def cancel_run(scope: str, run_id: str, reason: str, retention: int) -> Flow[Run
     )
     if answer == b"gone":
         raise not_found(run_id)
-    if answer == b"started":
-        raise CannotCancelError(
-            f"run {run_id} is {status.decode()}: only a run that has not started can be cancelled"
-        )
     return RunStatus(status.decode())

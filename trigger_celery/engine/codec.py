@@ -68,6 +68,7 @@ def run_of(run_id: str, flat: Sequence[bytes], bodies: Sequence[Any] = ()) -> Ru
         if declared:
             fields.setdefault("max", declared)
     prio = int(fields.get("prio", 0))
+    parent, root, depth = fields["links"].split("\x1e") if "links" in fields else (None, None, 0)
     tags = fields.get("tags")
     return Run(
         id=run_id,
@@ -91,4 +92,8 @@ def run_of(run_id: str, flat: Sequence[bytes], bodies: Sequence[Any] = ()) -> Ru
         delayed_until=_instant(fields, "due"),
         duration_ms=_duration(fields, status),
         attempts=attempts,
+        depth=int(depth),
+        parent_id=parent,
+        root_id=root,
+        batch_id=fields.get("batch"),
     )

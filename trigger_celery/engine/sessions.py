@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from trigger_celery.engine.codec import dump_error
 from trigger_celery.engine.scripts import SCRIPTS
 from trigger_celery.model.ids import op_id
+from trigger_celery.model.run_error import RunError
 from trigger_celery.store.op import Arg, Flow
 
 LOST_ERROR = json.dumps(
@@ -27,6 +29,9 @@ CLOSED_ERROR = json.dumps(
     },
     separators=(",", ":"),
 )
+
+
+PARENT_ERROR = dump_error(RunError(None, "Canceled with its parent", type="STRING_ERROR"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +111,20 @@ def renew(scope: str, session: str, lease_ms: int, busy: int, free: int) -> Flow
     return bool(answer == b"ok")
 
 
-def owned(scope: str, session: str) -> Flow[dict[str, str]]:
-    """Return the runs a session owns, with their epochs."""
-    pairs = yield SCRIPTS.read_owned(scope, session=session)
-    return {run_id.decode(): epoch.decode() for run_id, epoch in pairs}
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """A run that a session owns, as the store has it."""
+
+    epoch: str
+    status: str
+
+
+def owned(scope: str, session: str) -> Flow[dict[str, Owned]]:
+    """Return the runs a session owns."""
+    rows = yield SCRIPTS.read_owned(scope, session=session)
+    return {
+        run_id.decode(): Owned(epoch.decode(), status.decode()) for run_id, epoch, status in rows
+    }
 
 
 def close(scope: str, session: str, retention: int) -> Flow[int]:
@@ -156,9 +171,11 @@ def sweep(scope: str, lease_ms: int, interval_ms: int, retention: int) -> Flow[S
     )
 
 
-def fire_timers(scope: str, count: int) -> Flow[tuple[int, int | None]]:
-    """Queue up to *count* due runs; returns how many, and in how many ms the next is due."""
-    fired, due, now = yield SCRIPTS.fire_timers(scope, count=count)
+def fire_timers(scope: str, count: int, retention: int) -> Flow[tuple[int, int | None]]:
+    """Do up to *count* things that are due; returns how many, and in how many ms the next is due."""
+    fired, due, now = yield SCRIPTS.fire_timers(
+        scope, count=count, op_id=op_id(), error=PARENT_ERROR, retention=retention
+    )
     return int(fired), (max(0, int(float(due)) - int(now)) if due else None)
 
 

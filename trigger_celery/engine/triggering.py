@@ -26,6 +26,22 @@ class Placement:
     queue: str
     concurrency_key: str = ""
     max_attempts: int | None = None
+    max_duration_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The run that makes runs, and where in it: what the engine calls their links."""
+
+    parent: str = ""
+    links: str = ""
+    path: str = ""
+    call: str = ""
+    batch: str = ""
+
+
+NOWHERE = Origin()
+"""Runs that are made outside of a run."""
 
 
 @dataclass(slots=True)
@@ -39,10 +55,14 @@ class NewRun:
     priority_ms: int = 0
     tags: tuple[str, ...] = ()
     metadata: str = ""
+    failed: str = ""
+    """The error, JSON, of an item that could not be triggered: the run ends with it at once."""
 
 
 def _item(run: NewRun) -> tuple[Arg, ...]:
     delay = run.delay
+    if run.failed:
+        return run.id, "failed", 0, 0, "application/json", run.failed, "", ""
     if delay is None:
         mode, amount = "now", 0
     elif delay.after_ms is not None:
@@ -56,7 +76,12 @@ def _item(run: NewRun) -> tuple[Arg, ...]:
 
 
 def _call(
-    scope: str, place: Placement, items: Sequence[Arg], retention: int, channel: str = ""
+    scope: str,
+    place: Placement,
+    items: Sequence[Arg],
+    retention: int,
+    channel: str = "",
+    origin: Origin = NOWHERE,
 ) -> Call:
     return SCRIPTS.create_runs(
         scope,
@@ -68,33 +93,64 @@ def _call(
         queue=place.queue,
         key=place.concurrency_key,
         max="" if place.max_attempts is None else place.max_attempts,
+        max_duration="" if place.max_duration_ms is None else place.max_duration_ms,
         retention=retention,
         channel=channel,
+        parent=origin.parent,
+        links=origin.links,
+        path=origin.path,
+        call=origin.call,
+        batch=origin.batch,
     )
 
 
-def create_run(scope: str, run: NewRun, retention: int) -> Flow[str]:
+def create_run(
+    scope: str, run: NewRun, retention: int, origin: Origin = NOWHERE
+) -> Flow[str]:
     """Create one run and return its id."""
-    yield _call(scope, run.placement, _item(run), retention)
+    yield create_call(scope, run, retention, origin)
     return run.id
 
 
-def create_watched_run(scope: str, run: NewRun, retention: int, timeout: float | None) -> Flow[Run]:
+def create_call(scope: str, run: NewRun, retention: int, origin: Origin = NOWHERE) -> Call:
+    """Return the call that creates one run."""
+    return _call(scope, run.placement, _item(run), retention, origin=origin)
+
+
+def create_watched_run(
+    scope: str,
+    run: NewRun,
+    retention: int,
+    timeout: float | None,
+    origin: Origin = NOWHERE,
+) -> Flow[Run]:
     """Create a run and wait for its end: announced from the start, so it is read only once.
 
     Raises PollTimeoutError after *timeout* seconds; None waits for ever.
     """
     topic = yield Listen(run.id)
-    yield _call(scope, run.placement, _item(run), retention, topic.channel)
+    yield _call(scope, run.placement, _item(run), retention, topic.channel, origin)
     return (yield from wait_for_end(scope, run.id, timeout, topic))
 
 
-def create_runs(scope: str, runs: Sequence[NewRun], retention: int) -> Flow[list[str]]:
+def create_runs(
+    scope: str, runs: Sequence[NewRun], retention: int, origin: Origin = NOWHERE
+) -> Flow[list[str]]:
     """Create runs in one pipeline, a script call per few hundred runs of the same placement.
 
     Each call is atomic, the pipeline is not: when the link is lost halfway, the whole pipeline
     is sent again and what exists already is left as it is.
     """
+    calls = create_calls(scope, runs, retention, origin)
+    if calls:
+        yield calls
+    return [run.id for run in runs]
+
+
+def create_calls(
+    scope: str, runs: Sequence[NewRun], retention: int, origin: Origin = NOWHERE
+) -> list[Call]:
+    """Return the calls that create runs, a call per few hundred runs of the same placement."""
     calls: list[Call] = []
     groups: dict[Placement, list[Arg]] = {}
     items: list[Arg] = []
@@ -106,10 +162,10 @@ def create_runs(scope: str, runs: Sequence[NewRun], retention: int) -> Flow[list
             items = groups.setdefault(last, [])
         items.extend(item)
         if len(items) == MAX_RUNS_PER_CALL * len(item):
-            calls.append(_call(scope, last, items, retention))
+            calls.append(_call(scope, last, items, retention, origin=origin))
             del groups[last]
             last = None
-    calls.extend(_call(scope, place, items, retention) for place, items in groups.items())
-    if calls:
-        yield calls
-    return [run.id for run in runs]
+    calls.extend(
+        _call(scope, place, items, retention, origin=origin) for place, items in groups.items()
+    )
+    return calls

@@ -7,6 +7,7 @@ import re
 import secrets
 import threading
 import time
+from base64 import b32hexencode
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from hashlib import sha1
@@ -17,6 +18,8 @@ from typing import Final, TypeGuard
 _ALPHABET: Final = "0123456789abcdefghijklmnopqrstuv"  # base32hex: text order is number order
 _PAIRS: Final = [high + low for high in _ALPHABET for low in _ALPHABET]
 _IS_RUN_ID: Final = re.compile(r"run_[0-9a-v]{26}").fullmatch
+_IS_TOKEN_ID: Final = re.compile(r"waitpoint_[0-9a-v]{26}").fullmatch
+_IS_BATCH_ID: Final = re.compile(r"batch_[0-9a-v]{26}").fullmatch
 _RANDOM_BITS: Final = 82  # below the 48 bits of milliseconds: 130 bits, 26 characters
 
 
@@ -78,6 +81,20 @@ def batch_id() -> str:
     return "batch_" + _sortable()
 
 
+def waitpoint_id() -> str:
+    """Return a new id of a waitpoint; sorts by creation time as run ids do."""
+    return "waitpoint_" + _sortable()
+
+
+def derived_id(kind: str, run_id: str, what: str) -> str:
+    """Return the id of something that a run makes: the same for the same run and *what*.
+
+    `kind_` and 26 characters; it sorts by its run's creation time.
+    """
+    digest = sha1(f"{run_id}:{what}".encode(), usedforsecurity=False).digest()[:10]
+    return f"{kind}_{run_id[4:14]}{b32hexencode(digest).decode().lower()}"
+
+
 def session_id() -> str:
     """Return a new id of a worker session; sorts by creation time as run ids do."""
     return "worker_" + _sortable()
@@ -95,6 +112,16 @@ def op_id() -> str:
     except StopIteration:
         _op_ids = _numbered_ids()
         return op_id()
+
+
+def is_token_id(text: object) -> TypeGuard[str]:
+    """Say whether *text* has the form of a token's id. Says nothing about whether it exists."""
+    return isinstance(text, str) and _IS_TOKEN_ID(text) is not None
+
+
+def is_batch_id(text: object) -> TypeGuard[str]:
+    """Say whether *text* has the form of a batch id. Says nothing about whether it exists."""
+    return isinstance(text, str) and _IS_BATCH_ID(text) is not None
 
 
 def is_run_id(text: object) -> TypeGuard[str]:

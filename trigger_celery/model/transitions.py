@@ -13,7 +13,8 @@ S = RunStatus
 
 TRANSITIONS: Final[Mapping[RunStatus | None, frozenset[RunStatus]]] = MappingProxyType(
     {
-        None: frozenset({S.PENDING_VERSION, S.DELAYED, S.QUEUED}),
+        # SYSTEM_FAILURE: an item of a batch that could not be triggered.
+        None: frozenset({S.PENDING_VERSION, S.DELAYED, S.QUEUED, S.SYSTEM_FAILURE}),
         S.PENDING_VERSION: frozenset({S.QUEUED, S.DELAYED, S.EXPIRED, S.CANCELED}),
         S.DELAYED: frozenset({S.QUEUED, S.CANCELED}),
         S.QUEUED: frozenset({S.DEQUEUED, S.EXPIRED, S.CANCELED, S.PENDING_VERSION}),

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Collection, Mapping
 
 from trigger_celery.engine.attempts import Ending
+from trigger_celery.engine.sessions import Owned
 
 logger = logging.getLogger("trigger_celery.worker")
 
@@ -16,12 +17,12 @@ class Audit:
     def __init__(self) -> None:
         self._suspects: set[tuple[str, str]] = set()
 
-    def missing(self, owned: Mapping[str, str], known: Collection[str]) -> list[Ending]:
+    def missing(self, owned: Mapping[str, Owned], known: Collection[str]) -> list[Ending]:
         """Return endings that give back what was unknown this time and the time before.
 
         Once is not enough: a run may have ended, or be on its way, while the store was asked.
         """
-        unknown = {(run_id, epoch) for run_id, epoch in owned.items() if run_id not in known}
+        unknown = {(run_id, run.epoch) for run_id, run in owned.items() if run_id not in known}
         lost = unknown & self._suspects
         self._suspects = unknown - lost
         for run_id, _ in lost:

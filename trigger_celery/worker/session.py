@@ -153,7 +153,7 @@ class ServiceRunner:
         self._services: dict[str, Service] = {
             service.name: service
             for service in (
-                Promoter(scope),
+                Promoter(scope, settings.run_retention),
                 Sweeper(scope, settings.lease_ms(), settings.run_retention),
                 Pruner(scope),
             )

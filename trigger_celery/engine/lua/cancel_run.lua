@@ -1,32 +1,17 @@
--- cancel_run: ends a run that has not started: PENDING_VERSION, DELAYED, QUEUED or DEQUEUED ->
--- CANCELED. Of a final run nothing changes; an executing one is not touched.
+-- cancel_run: ends a run in any state that is not final: -> CANCELED. Its descendants follow. The
+-- worker that executes it is told; what it still writes does not count.
 -- KEYS  scope
 -- ARGV  op_id run_id error retention
--- REPLY ok | final | started | gone, and the status
+-- REPLY ok | final | gone, and the status
 -- TTL   run: run_retention + 7 days
 -- INCLUDE clock
 -- INCLUDE change
 -- INCLUDE lanes
 -- INCLUDE slots
--- INCLUDE seal
+-- INCLUDE settle
+-- INCLUDE cancel
 local now = clock()
-local f = redis.call('HMGET', key_run(run_id), 'status', 'lane', 'created', 'n', 'watch', 'owner',
-  'epoch', 'task', 'op')
-local status = f[1]
-if not status then return { 'gone', '' } end
-if f[9] == op_id then return { 'ok', status } end
-if FINAL[status] then return { 'final', status } end
-if not (legal(status, 'CANCELED') and status ~= 'EXECUTING' and status ~= 'WAITING') then
-  return { 'started', status }
-end
 local freed = {}
-redis.call('ZREM', key_timers(), run_id)
-redis.call('ZREM', key_parked(token(f[8])), run_id)
-withdraw(run_id, f[2])
-if f[6] then release(run_id, f[2], f[6], freed) end
-seal_with(run_id, error, tonumber(retention), now)
-local run = { id = run_id, before = status, created = f[3], n = f[4], watched = f[5] }
-change(run, 'CANCELED', now, 'op', op_id, 'finished', int(now),
-  'epoch', int(tonumber(f[7] or '0') + 1))
-reoffer(freed, '')
-return { 'ok', 'CANCELED' }
+local answer, status = cancel(run_id, op_id, error, tonumber(retention), now, freed)
+reoffer(freed, '', now)
+return { answer, status }

@@ -1,5 +1,5 @@
--- close_session: a worker leaves: its unstarted runs go back, started ones get a new attempt (or
--- end) at once instead of after the lease. At most `count` runs a call; the last call ends it.
+-- close_session: a worker leaves: its unstarted runs go back, waiting ones are
+-- left to any worker, started ones get a new attempt (or end) at once instead of after the lease. At most `count` runs a call; the last call ends it.
 -- KEYS  scope
 -- ARGV  op_id session count error retention
 -- REPLY {runs given back, 1 if more are left}
@@ -8,6 +8,7 @@
 -- INCLUDE change
 -- INCLUDE lanes
 -- INCLUDE slots
+-- INCLUDE settle
 -- INCLUDE recover
 local now = clock()
 local freed, taken = {}, 0
@@ -16,7 +17,7 @@ for _, id in ipairs(redis.call('SRANDMEMBER', key_owned(session), count)) do
     taken = taken + 1
   end
 end
-reoffer(freed, '')
+reoffer(freed, '', now)
 local more = redis.call('EXISTS', key_owned(session))
 if more == 0 then forget(session) end
 return { taken, more }

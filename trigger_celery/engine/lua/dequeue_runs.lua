@@ -10,10 +10,11 @@
 -- INCLUDE lanes
 -- INCLUDE slots
 -- INCLUDE take
+-- INCLUDE settle
 -- INCLUDE finish
 local now, us = clock()
 local freed = {}
 local answers = finish_all(op_id, items, retention, now, freed)
-reoffer(freed, worker_queues)
+reoffer(freed, worker_queues, now)
 local runs = take(op_id, session, worker_queues, tonumber(want), start == '1', now, us)
 return { answers, runs or 'gone' }

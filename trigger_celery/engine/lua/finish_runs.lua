@@ -8,9 +8,10 @@
 -- INCLUDE change
 -- INCLUDE lanes
 -- INCLUDE slots
+-- INCLUDE settle
 -- INCLUDE finish
 local now = clock()
 local freed = {}
 local answers = finish_all(op_id, items, retention, now, freed)
-reoffer(freed, '')
+reoffer(freed, '', now)
 return answers

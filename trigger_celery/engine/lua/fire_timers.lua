@@ -1,32 +1,74 @@
--- fire_timers: queues the runs whose delay or retry time has come: DELAYED -> QUEUED, and QUEUED
--- runs that wait for a retry enter their lane.
+-- fire_timers: does what is due. A run: DELAYED -> QUEUED, and a QUEUED one that waits for a retry
+-- enters its lane. A waitpoint: a date is reached, a token times out. Waiters that are still to be
+-- woken, children of a cancelled run, batches that nobody sealed.
 -- KEYS  scope
--- ARGV  count
+-- ARGV  count op_id error retention
+--       error: that of runs which end with their parent.
 -- REPLY {fired, due ms of the next timer or '', now ms}
--- TTL   none
+-- TTL   final runs, waitpoints and batches: run_retention + 7 days
 -- INCLUDE clock
 -- INCLUDE change
 -- INCLUDE lanes
+-- INCLUDE slots
+-- INCLUDE settle
+-- INCLUDE cancel
+-- INCLUDE complete
 local now = clock()
 local due = redis.call('ZRANGEBYSCORE', key_timers(), '-inf', int(now), 'WITHSCORES',
   'LIMIT', 0, count)
-local lanes = {}
-for i = 1, #due, 2 do
-  local id = due[i]
-  redis.call('ZREM', key_timers(), id)
+local lanes, freed = {}, {}
+
+local function reach(id)
+  local f = redis.call('HMGET', key_waitpoint(id), 'type', 'status')
+  if f[2] ~= 'WAITING' then return end
+  local status = f[1] == 'TOKEN' and 'TIMED_OUT' or 'COMPLETED'
+  complete(id, status, 'application/json', '', tonumber(retention), now)
+end
+
+local function abort(id)
+  if redis.call('HGET', key_batch(id), 'status') == 'PROCESSING' then
+    end_batch(id, 'ABORTED', now)
+  end
+end
+
+local function promote(id, at)
   local f = redis.call('HMGET', key_run(id), 'status', 'lane', 'created', 'n', 'watch', 'prio')
   if f[1] == 'DELAYED' or f[1] == 'QUEUED' then
     if f[1] == 'DELAYED' then
       local run = { id = id, before = f[1], created = f[3], n = f[4], watched = f[5] }
-      change(run, 'QUEUED', now, 'queued', due[i + 1])
+      change(run, 'QUEUED', now, 'queued', at)
     end
     local entries = lanes[f[2]] or {}
     lanes[f[2]] = entries
-    entries[#entries + 1] = int(tonumber(due[i + 1]) - tonumber(f[6] or '0'))
+    entries[#entries + 1] = int(tonumber(at) - tonumber(f[6] or '0'))
     entries[#entries + 1] = id
   end
 end
-write_gathered()
-for lane, entries in pairs(lanes) do enqueue(lane, entries) end
+
+local function enqueue_promoted()
+  write_gathered()
+  for lane, entries in pairs(lanes) do enqueue(lane, entries) end
+  lanes = {}
+end
+
+for i = 1, #due, 2 do
+  local name, at = due[i], due[i + 1]
+  redis.call('ZREM', key_timers(), name)
+  local kind, id = string.match(name, '^(%l+):(.*)$')
+  if kind == 'waitpoint' then
+    reach(id)
+  elseif kind == 'drain' then
+    wake_waiters(id, now)
+  elseif kind == 'cancel' then
+    enqueue_promoted()
+    cancel(id, op_id, error, tonumber(retention), now, freed)
+  elseif kind == 'batch' then
+    abort(id)
+  else
+    promote(name, at)
+  end
+end
+enqueue_promoted()
+reoffer(freed, '', now)
 local head = redis.call('ZRANGE', key_timers(), 0, 0, 'WITHSCORES')
 return { #due / 2, head[2] or '', int(now) }

@@ -5,8 +5,14 @@
 -- REPLY the next cursor, 0 at the end
 -- TTL   none
 -- INCLUDE clock
+-- INCLUDE change
 -- INCLUDE lanes
+-- INCLUDE slots
 local q = token(queue)
+if cursor == '0' then
+  regain_all(clock())
+  write_gathered()
+end
 local found = redis.call('SSCAN', key_lanes(q), cursor, 'COUNT', 200)
 for _, lane in ipairs(found[2]) do
   local wq, _, k = split(lane)

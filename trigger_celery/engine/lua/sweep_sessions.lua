@@ -9,6 +9,7 @@
 -- INCLUDE change
 -- INCLUDE lanes
 -- INCLUDE slots
+-- INCLUDE settle
 -- INCLUDE recover
 local now = clock()
 local seen = redis.call('HMGET', key_env(), 'swept', 'hold')
@@ -36,5 +37,6 @@ for _, session in ipairs(lapsed) do
   end
   if left <= 0 then break end
 end
-reoffer(freed, '')
+regain_all(now)
+reoffer(freed, '', now)
 return { #taken, ended, left <= 0 and 1 or 0, '0', taken }

@@ -1,4 +1,4 @@
-"""Promoter: queues runs whose delay or retry time has come."""
+"""Promoter: does what is due: delays, retries, waits, timeouts of tokens, cancels of children."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ class Promoter:
 
     name = "promoter"
 
-    def __init__(self, scope: str) -> None:
+    def __init__(self, scope: str, retention: int) -> None:
         self._scope = scope
+        self._retention = retention
 
     def tick(self) -> Flow[float]:
-        """Fire what is due, at most 200 runs a tick."""
-        fired, due_in = yield from sessions.fire_timers(self._scope, BATCH)
+        """Fire what is due, at most 200 timers a tick."""
+        fired, due_in = yield from sessions.fire_timers(self._scope, BATCH, self._retention)
         if fired >= BATCH:
             return 0.0
         return LOOK_EVERY if due_in is None else min(LOOK_EVERY, due_in / 1000)

@@ -9,7 +9,7 @@
 -- INCLUDE requeue
 local STATE = {
   'status', 'epoch', 'owner', 'lane', 'created', 'n', 'watch', 'attempt', 'since', 'op',
-  'task', 'payload', 'prio', 'queued',
+  'task', 'payload', 'prio', 'queued', 'waits', 'waited', 'batch', 'resumed',
 }
 
 local function seal(id, f, retention, now, noted)
@@ -20,6 +20,7 @@ local function seal(id, f, retention, now, noted)
   redis.call('PEXPIRE', key_metadata(id), ttl)
   -- The first attempt has nothing behind it, unless it has just been noted.
   if noted or tonumber(f[8] or '0') > 1 then redis.call('PEXPIRE', key_attempts(id), ttl) end
+  if f[15] then redis.call('PEXPIRE', key_children(id), ttl) end
   return ttl
 end
 
@@ -68,6 +69,7 @@ local function finish(op_id, id, epoch, kind, detail, data, retention, now, free
       redis.call('SET', key_error(id), data, 'PX', ttl)
       change(run, after, now, 'op', op_id, 'finished', now)
     end
+    settle(id, f[15], f[16], f[17], now)
   end
   return 'ok'
 end

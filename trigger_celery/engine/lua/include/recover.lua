@@ -1,6 +1,7 @@
 -- Takes runs from a session that is gone: unstarted ones go back to where they stood, started
 -- ones get a new attempt if there is one left, else they end as CRASHED. An attempt that was still
--- to begin after a short delay has not started: it begins elsewhere at its time.
+-- to begin after a short delay has not started: it begins elsewhere at its time. A waiting run goes
+-- on waiting, without its memory.
 -- INCLUDE seal
 
 local function attempts_allowed(task, max)
@@ -12,9 +13,16 @@ end
 -- counted: whether the loss counts towards the three after which a run ends.
 local function recover(id, session, op_id, error, counted, retention, now, freed)
   local f = redis.call('HMGET', key_run(id), 'status', 'owner', 'lane', 'created', 'n', 'watch',
-    'attempt', 'since', 'task', 'max', 'lost', 'epoch', 'queued', 'prio', 'payload')
+    'attempt', 'since', 'task', 'max', 'lost', 'epoch', 'queued', 'prio', 'waits', 'waited',
+    'batch', 'resuming')
   redis.call('SREM', key_owned(session), id)
-  if f[2] ~= session or not (f[1] == 'DEQUEUED' or f[1] == 'EXECUTING') then return nil end
+  if f[2] ~= session then return nil end
+  if f[1] == 'WAITING' or f[18] then
+    redis.call('HSET', key_run(id), 'epoch', int(tonumber(f[12]) + 1))
+    abandon(id, { status = f[1], lane = f[3], queued = f[13], prio = f[14] })
+    return f[1]
+  end
+  if not (f[1] == 'DEQUEUED' or f[1] == 'EXECUTING') then return nil end
   local run = { id = id, before = f[1], created = f[4], n = f[5], watched = f[6] }
   local epoch = int(tonumber(f[12]) + 1)
   local delayed = f[1] == 'EXECUTING' and tonumber(f[8]) > now
@@ -30,10 +38,12 @@ local function recover(id, session, op_id, error, counted, retention, now, freed
   if started then
     redis.call('RPUSH', key_attempts(id), '{"number":' .. f[7] .. ',"started":' .. f[8]
       .. ',"finished":' .. int(now) .. ',"error":' .. error .. '}')
+    if f[15] then forget_waits(id) end
     if lost >= MAX_LOSSES or tonumber(f[7]) >= attempts_allowed(f[9], f[10]) then
       seal_with(id, error, retention, now)
       change(run, 'CRASHED', now, 'op', op_id, 'epoch', epoch, 'lost', lost,
         'finished', int(now))
+      settle(id, f[15], f[16], f[17], now)
       return 'CRASHED'
     end
   end

@@ -29,7 +29,13 @@ end
 local function give_back(run, f, op_id, kind, now, freed)
   release(run.id, f[4], f[3], freed)
   local attempt = tonumber(f[8] or '0')
-  if run.before == 'EXECUTING' then attempt = attempt - 1 end
+  -- A run that goes on after a wait does so as the attempt it was.
+  if f[18] then
+    redis.call('HDEL', key_run(run.id), 'resumed')
+    redis.call('HSET', key_run(run.id), 'resume', '1')
+  elseif run.before == 'EXECUTING' then
+    attempt = attempt - 1
+  end
   redis.call('HDEL', key_run(run.id), 'owner')
   local lane = kind == 'unknown' and lane_of(f[11], f[4]) or f[4]
   if kind == 'unknown' and not known_elsewhere(f[11], lane, f[3]) then
@@ -48,6 +54,7 @@ end
 
 local function retry(run, f, op_id, delay, error, now, freed)
   note_attempt(run.id, f, now, error)
+  if f[15] then forget_waits(run.id) end
   if delay < REQUEUE_FROM_MS then
     change(run, 'EXECUTING', now, 'op', op_id, 'attempt', int(tonumber(f[8]) + 1),
       'since', now + delay)

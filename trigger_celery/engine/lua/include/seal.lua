@@ -3,7 +3,8 @@ local function seal_with(id, error, retention, now)
   local ttl = int(retention + 604800000)
   redis.call('ZADD', key_retention(), int(now + retention), id)
   redis.call('SET', key_error(id), error, 'PX', ttl)
-  for _, name in ipairs({ key_run(id), key_payload(id), key_metadata(id), key_attempts(id) }) do
+  for _, name in ipairs({ key_run(id), key_payload(id), key_metadata(id), key_attempts(id),
+    key_children(id) }) do
     redis.call('PEXPIRE', name, ttl)
   end
 end

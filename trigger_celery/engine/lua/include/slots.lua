@@ -14,13 +14,14 @@ local function hold(ids, first, q, k, session, now)
   redis.call('SADD', key_owned(session), unpack(ids, first))
 end
 
--- freed collects the lanes whose room changes; reoffer looks at them when that is written.
+-- freed collects the lanes whose room changes; reoffer looks at them when that is written. A run
+-- that keeps its owner while it waits names no session.
 local function release(id, lane, session, freed)
   local _, q, k = split(lane)
   gather('ZREM', key_slots(), id)
   gather('ZREM', key_queue_slots(q), id)
   gather('ZREM', key_key_slots(q, k), id)
-  gather('SREM', key_owned(session), id)
+  if session then gather('SREM', key_owned(session), id) end
   freed[q .. ':' .. k] = lane
 end
 
@@ -29,12 +30,28 @@ local function environment_limit()
   if env_limit == nil then env_limit = redis.call('HGET', key_env(), 'limit') end
   return env_limit
 end
+-- INCLUDE waits
+
+-- Slots that became free go to runs that wait for one to go on, before anything new.
+local function give_slots(freed, limited, now)
+  if redis.call('EXISTS', key_resuming_groups()) == 0 then return end
+  if limited then
+    regain_all(now)
+  else
+    for _, lane in pairs(freed) do
+      local _, q, k = split(lane)
+      regain(q, k, now)
+    end
+  end
+  write_gathered()
+end
 
 -- Writes what is gathered, and offers what the freed slots can run. A session that dequeues in the
 -- same call names its own worker queues in `own` and needs no waking.
-local function reoffer(freed, own)
+local function reoffer(freed, own, now)
   write_gathered()
   local limited = next(freed) and environment_limit()
+  if next(freed) then give_slots(freed, limited, now) end
   for _, lane in pairs(freed) do
     local _, q, k = split(lane)
     for wq in string.gmatch(record(q)[3] or '', '%x+') do

@@ -1,14 +1,16 @@
 -- Hands runs to a session, oldest first within a lane, fair between lanes, within every limit.
 local WANTED = {
   'status', 'task', 'queue', 'lane', 'created', 'queued', 'attempt', 'epoch', 'n', 'watch',
-  'ckey', 'prio', 'max', 'tags', 'ptype', 'payload', 'started',
+  'ckey', 'prio', 'max', 'tags', 'ptype', 'payload', 'started', 'links', 'maxdur', 'batch',
+  'resume',
 }
 
 -- One run as one string, fields parted by U+001F, the payload last: cheap to read for a client.
 local function describe(id, f, epoch, attempt, status)
   return table.concat({
     id, epoch, attempt, status, f[2], f[3], f[11] or '', f[5], f[6], f[12] or '', f[13] or '',
-    string.gsub(f[14] or '', '\31', '\30'), f[15] or '',
+    string.gsub(f[14] or '', '\31', '\30'), f[18] or '', f[19] or '', f[20] or '', f[21] or '',
+    f[15] or '',
     f[16] or redis.call('GET', key_payload(id)) or '',
   }, '\31')
 end
@@ -20,7 +22,13 @@ local function grant(id, session, start, now, us)
   local epoch = int(math.max(us, tonumber(f[8] or '0') + 1))
   local attempt = tonumber(f[7] or '0')
   if start then
-    attempt = attempt + 1
+    -- A run that waited without a worker goes on as the attempt it was.
+    if f[21] then
+      redis.call('HDEL', key_run(id), 'resume')
+      redis.call('HSET', key_run(id), 'resumed', '1')
+    else
+      attempt = attempt + 1
+    end
     change(run, 'EXECUTING', now, 'owner', session, 'epoch', epoch, 'attempt', attempt,
       'since', now, 'started', f[17] or now)
     return describe(id, f, epoch, attempt, 'EXECUTING')

@@ -1,0 +1,37 @@
+-- Cancels a run in any state that is not final, and its descendants: children are cancelled by
+-- timers, so that the cascade goes on when the caller is gone.
+-- INCLUDE seal
+local function cancel_children(id, now)
+  local due = false
+  for _, child in ipairs(redis.call('SMEMBERS', key_children(id))) do
+    redis.call('ZADD', key_timers(), now, 'cancel:' .. child)
+    due = true
+  end
+  if due then hurry(now, now) end
+end
+
+local function cancel(id, op_id, error, retention, now, freed)
+  local f = redis.call('HMGET', key_run(id), 'status', 'lane', 'created', 'n', 'watch', 'owner',
+    'epoch', 'task', 'op', 'waits', 'waited', 'batch', 'post')
+  local status, owner = f[1], f[6]
+  if not status then return 'gone', '' end
+  if f[9] == op_id then return 'ok', status end
+  if FINAL[status] then return 'final', status end
+  redis.call('ZREM', key_timers(), id)
+  redis.call('ZREM', key_parked(token(f[8])), id)
+  withdraw(id, f[2])
+  local _, q, k = split(f[2])
+  leave_resuming(id, q, k)
+  if owner then
+    release(id, f[2], owner, freed)
+    post(owner, 'cancel ' .. id .. ' ' .. f[7])
+    if f[13] then post(f[13], 'cancel ' .. id .. ' ' .. f[7]) end
+  end
+  seal_with(id, error, retention, now)
+  cancel_children(id, now)
+  local run = { id = id, before = status, created = f[3], n = f[4], watched = f[5] }
+  change(run, 'CANCELED', now, 'op', op_id, 'finished', now,
+    'epoch', int(tonumber(f[7] or '0') + 1))
+  settle(id, f[10], f[11], f[12], now)
+  return 'ok', 'CANCELED'
+end

@@ -1,0 +1,116 @@
+-- Waiting: edges between runs and what they wait for (a waitpoint, a run, a batch), and how a run
+-- goes on. `waiters:<target>` holds runs, `waiting:<run>` holds targets; an edge is in both.
+-- A run that is in its owner's memory is told through the mailbox; one without an owner is queued
+-- for any worker, which replays it.
+local function env_open()
+  local limit = environment_limit()
+  return not limit or tonumber(limit) > redis.call('ZCARD', key_slots())
+end
+
+-- Where a run is told: its own mailbox on pools of processes and threads, else its session's.
+local function tell(own_post, owner, message)
+  post(own_post or owner, message)
+end
+
+local function resume(id, lane, owner, own_post, run, now, target)
+  local _, q, k = split(lane)
+  hold({ id }, 1, q, k, owner, now)
+  change(run, 'EXECUTING', now, 'since', now)
+  tell(own_post, owner, 'resume ' .. id .. ' ' .. target)
+end
+
+-- Gives slots to runs that wait for one to go on, ahead of new work.
+local function regain(q, k, now)
+  local waiting = key_resuming(q, k)
+  while room(q, k) > 0 and env_open() do
+    local id = redis.call('ZPOPMIN', waiting)[1]
+    if not id then break end
+    local f = redis.call('HMGET', key_run(id), 'status', 'owner', 'lane', 'created', 'n',
+      'watch', 'post')
+    if f[1] == 'QUEUED' and f[2] then
+      local run = { id = id, before = f[1], created = f[4], n = f[5], watched = f[6] }
+      redis.call('HDEL', key_run(id), 'resuming')
+      resume(id, f[3], f[2], f[7], run, now, '-')
+    end
+  end
+  if redis.call('EXISTS', waiting) == 0 then
+    redis.call('ZREM', key_resuming_groups(), q .. ':' .. k)
+  end
+end
+
+-- The same for every queue and key in turn, at most 20 of them a call.
+local function regain_all(now)
+  for _, group in ipairs(redis.call('ZRANGE', key_resuming_groups(), 0, 19)) do
+    local q, k = string.match(group, '^(%x*):(%x*)$')
+    redis.call('ZADD', key_resuming_groups(), now, group)
+    regain(q, k, now)
+  end
+end
+
+-- Lets a run go on after one of its targets is done.
+local function go_on(id, target, now)
+  local f = redis.call('HMGET', key_run(id), 'status', 'owner', 'lane', 'created', 'n', 'watch',
+    'post', 'queued', 'prio', 'resuming')
+  local status, owner = f[1], f[2]
+  if status ~= 'WAITING' then
+    if owner and (status == 'EXECUTING' or f[10]) then
+      tell(f[7], owner, 'done ' .. id .. ' ' .. target)
+    end
+    return
+  end
+  local _, q, k = split(f[3])
+  local run = { id = id, before = status, created = f[4], n = f[5], watched = f[6] }
+  local score = int(tonumber(f[8]) - tonumber(f[9] or '0'))
+  if not owner then
+    change(run, 'QUEUED', now, 'resume', '1')
+    enqueue(f[3], { score, id })
+  elseif redis.call('EXISTS', key_resuming(q, k)) == 0 and room(q, k) > 0 and env_open() then
+    resume(id, f[3], owner, f[7], run, now, target)
+  else
+    change(run, 'QUEUED', now, 'resuming', '1')
+    redis.call('ZADD', key_resuming(q, k), score, id)
+    redis.call('ZADD', key_resuming_groups(), 'NX', now, q .. ':' .. k)
+    tell(f[7], owner, 'done ' .. id .. ' ' .. target)
+  end
+end
+
+-- Wakes up to 100 waiters; a timer wakes the rest.
+local function wake_waiters(target, now)
+  for _, id in ipairs(redis.call('SPOP', key_waiters(target), 100)) do
+    redis.call('SREM', key_waiting(id), target)
+    go_on(id, target, now)
+  end
+  if redis.call('EXISTS', key_waiters(target)) == 1 then
+    redis.call('ZADD', key_timers(), now, 'drain:' .. target)
+    hurry(now, now)
+  end
+end
+
+-- An attempt is over: its edges and the record of its durable calls go. Steps stay for the next.
+local function forget_waits(id)
+  for _, target in ipairs(redis.call('SMEMBERS', key_waiting(id))) do
+    redis.call('SREM', key_waiters(target), id)
+  end
+  redis.call('DEL', key_waiting(id), key_calls(id))
+  redis.call('HDEL', key_run(id), 'waits', 'resumed', 'resume')
+end
+
+-- A run no longer waits for a slot to go on.
+local function leave_resuming(id, q, k)
+  if redis.call('ZREM', key_resuming(q, k), id) == 0 then return end
+  if redis.call('EXISTS', key_resuming(q, k)) == 0 then
+    redis.call('ZREM', key_resuming_groups(), q .. ':' .. k)
+  end
+end
+
+-- The worker lost or gave up the memory of a waiting run: it is replayed when it can go on.
+-- Returns whether the run could go on already and is queued.
+local function abandon(id, f)
+  redis.call('HDEL', key_run(id), 'owner', 'post', 'resuming')
+  if f.status == 'WAITING' then return false end
+  local _, q, k = split(f.lane)
+  leave_resuming(id, q, k)
+  redis.call('HSET', key_run(id), 'resume', '1')
+  enqueue(f.lane, { int(tonumber(f.queued) - tonumber(f.prio or '0')), id })
+  return true
+end

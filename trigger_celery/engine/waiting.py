@@ -1,0 +1,113 @@
+"""What a run does to wait, and the record that lets it be executed again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from trigger_celery.engine.scripts import SCRIPTS
+from trigger_celery.model.packet import Packet
+from trigger_celery.store.op import Arg, Call, Flow
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a script said: a word, and what belongs to it (a former call, a chain, targets)."""
+
+    word: str
+    more: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Record:
+    """Durable calls of an attempt by position, and results of steps by name."""
+
+    calls: Mapping[str, str] = field(default_factory=dict)
+    steps: dict[str, Packet] = field(default_factory=dict)
+
+
+def _answer(reply: Any) -> Answer:
+    word, *more = (part.decode() for part in reply)
+    return Answer(word, tuple(more))
+
+
+def wait_for(
+    scope: str,
+    run_id: str,
+    epoch: str,
+    path: str,
+    call: str,
+    target: str = "",
+    post_to: str = "",
+    park: bool = False,
+) -> Call:
+    """Return the call that notes a durable call at *path* and, with a *target*, begins a wait.
+
+    Answers ready, waiting, parked, stale, unknown, full, mismatch (with the call noted before) or
+    cycle (with the chain of runs). Repeatable: the same call at the same path answers the same.
+    """
+    return SCRIPTS.wait_for(
+        scope,
+        (),
+        _answer,
+        run_id=run_id,
+        epoch=epoch,
+        path=path,
+        call=call,
+        target=target,
+        post_to=post_to,
+        park="1" if park else "0",
+    )
+
+
+def park_run(scope: str, run_id: str, epoch: str, targets: Sequence[str]) -> Flow[Answer]:
+    """Give the slot back, unless one of the *targets* is done: then ready, and which are."""
+    answer: Answer = yield SCRIPTS.park_run(scope, targets, _answer, run_id=run_id, epoch=epoch)
+    return answer
+
+
+def resume_run(scope: str, run_id: str, epoch: str) -> Flow[str]:
+    """Let a waiting run go on although nothing it waits for is done; answers ok or stale."""
+    answer: bytes = yield SCRIPTS.resume_run(scope, run_id=run_id, epoch=epoch)
+    return answer.decode()
+
+
+MAX_EVICTIONS = 200
+"""Runs given up by one call."""
+
+
+def evict_runs(scope: str, runs: Sequence[tuple[str, str]]) -> Flow[list[str]]:
+    """Give up the memory of waiting runs (id, epoch); answers evicted, granted or stale for each.
+
+    granted: the run was told to go on meanwhile, so its memory is needed.
+    """
+    answers: list[str] = []
+    for start in range(0, len(runs), MAX_EVICTIONS):
+        pairs: list[Arg] = [part for run in runs[start : start + MAX_EVICTIONS] for part in run]
+        reply = yield SCRIPTS.evict_runs(scope, pairs)
+        answers += (answer.decode() for answer in reply)
+    return answers
+
+
+def record_step(
+    scope: str, run_id: str, epoch: str, name: str, result: Packet
+) -> Flow[Packet | None]:
+    """Keep the result of a step and return the one that counts, the first; None: not our run."""
+    word, *rest = yield SCRIPTS.record_step(
+        scope, run_id=run_id, epoch=epoch, name=name, ptype=result.type, data=result.data
+    )
+    if word == b"stale":
+        return None
+    return Packet(rest[1].decode(), rest[0].decode())
+
+
+def read_record(scope: str, run_id: str) -> Flow[Record]:
+    """Return what the run's attempt did before it lost its memory."""
+    calls, steps = yield SCRIPTS.read_record(scope, run_id=run_id)
+    texts = [item.decode() for item in calls]
+    results: dict[str, Packet] = {}
+    for name, stored in zip(steps[::2], steps[1::2], strict=True):
+        kind, _, data = stored.decode().partition("\x1f")
+        results[name.decode()] = Packet(data, kind)
+    return Record(dict(zip(texts[::2], texts[1::2], strict=True)), results)

@@ -1,0 +1,85 @@
+"""A batch as its readers see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+
+class BatchStatus(StrEnum):
+    """Where a batch is in its life; equal to its own name in any letter case."""
+
+    PROCESSING = "PROCESSING"  # runs are still to be created or to end
+    COMPLETED = "COMPLETED"  # all runs are final, whatever their outcomes
+    PARTIAL_FAILED = "PARTIAL_FAILED"  # all are final; some items could not be triggered
+    ABORTED = "ABORTED"  # its runs were not all created within 30 minutes
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, str):
+            return str.__eq__(self, other.upper())
+        return NotImplemented
+
+    __hash__ = str.__hash__
+
+    @classmethod
+    def _missing_(cls, value: object) -> BatchStatus | None:
+        return cls.__members__.get(value.upper()) if isinstance(value, str) else None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchItemError:
+    """An item of a batch that could not be triggered."""
+
+    index: int
+    task_identifier: str
+    error: str
+    error_code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A snapshot of a batch; reading it again may show another. Times are in UTC.
+
+    `runs` are run ids in the order of the items.
+    """
+
+    id: str
+    status: BatchStatus
+    run_count: int
+    runs: tuple[str, ...] = ()
+    errors: tuple[BatchItemError, ...] = ()
+    parent_id: str | None = None
+    created_at: datetime | None = None
+    completed_at: datetime | None = None
+
+    @property
+    def is_completed(self) -> bool:
+        """True when nothing more happens to it."""
+        return self.status is not BatchStatus.PROCESSING
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the batch as JSON-ready values; times are ISO 8601 in UTC."""
+        return {
+            "id": self.id,
+            "status": str(self.status),
+            "run_count": self.run_count,
+            "runs": list(self.runs),
+            "errors": [
+                {
+                    "index": error.index,
+                    "task_identifier": error.task_identifier,
+                    "error": error.error,
+                    "error_code": error.error_code,
+                }
+                for error in self.errors
+            ],
+            "parent_id": self.parent_id,
+            "created_at": _iso(self.created_at),
+            "completed_at": _iso(self.completed_at),
+        }
+
+
+def _iso(at: datetime | None) -> str | None:
+    return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")
