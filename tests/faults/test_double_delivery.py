@@ -1,4 +1,4 @@
-"""One start, delivered twice: one executes."""
+"""One start, delivered twice: one begins; one grant, executed twice: one outcome counts."""
 
 from __future__ import annotations
 
@@ -57,21 +57,23 @@ def test_a_pool_process_is_given_the_same_grant_twice(
 ) -> None:
     engine.register()
     run = engine.create(payload="1")
-    grant = child.packed(engine.take_one(start=False))
-    first = child.run_in_pool(grant, request_of(run))
-    second = child.run_in_pool(grant, request_of(run))
-    assert (first[:2], second[:2]) == ((0, "1"), (0, child.REFUSED))
-    assert executed == [1]
+    grant = engine.take_one()
+    answers = [
+        engine.end(grant, ending.kind, ending.detail, ending.data)
+        for ending in (child.run_in_pool(grant, request_of(run))[3] for _ in range(2))
+    ]
+    assert answers == ["ok", "final"]
+    assert executed == [1, 1]
     assert engine.status(run) == "COMPLETED"
 
 
-def test_a_grant_that_was_taken_over_is_not_executed(
+def test_the_outcome_of_a_grant_that_was_taken_over_does_not_count(
     engine: Engine, executed: list[Any], request_of: Any
 ) -> None:
     engine.register()
     run = engine.create(payload="1")
-    grant = engine.take_one(start=False)
+    grant = engine.take_one()
     stale = replace(grant, epoch=str(int(grant.epoch) - 1))
-    assert child.run_in_pool(child.packed(stale), request_of(run))[1] == child.REFUSED
-    assert executed == []
+    ending = child.run_in_pool(stale, request_of(run))[3]
+    assert engine.end(stale, ending.kind, ending.detail, ending.data) == "stale"
     assert engine.back(grant) == "ok"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -41,6 +43,27 @@ def test_the_server_is_killed_and_restarted_under_load(
     assert statuses == {"COMPLETED": 220}
     assert all(worker.is_running for worker in workers)
     assert deployment.run("echo", 1).output == 1
+
+
+@pytest.mark.parametrize("pool", ["asyncio", "prefork", "threads", "solo"])
+def test_a_run_ends_and_the_worker_stops_while_the_server_is_away(
+    deploy: Callable[..., Deployment], tmp_path: Path, pool: str
+) -> None:
+    deployment = deploy(keep=True)
+    worker = deployment.start_worker(pool, 1)
+    gate = tmp_path / "gate"
+    run = deployment.trigger("work-sync", {"gate": str(gate)})
+    deployment.wait_for("begin", run)
+    deployment.server.kill()
+    gate.touch()
+    deployment.wait_for("end", run)
+    worker.signal(signal.SIGTERM)
+    let_pass(0.5)
+    deployment.server.start()
+    worker.wait()
+    assert deployment.status(run) == "COMPLETED"
+    assert len(deployment.ledger(event="begin")) == 1
+    assert not deployment.sessions()
 
 
 def test_a_caller_waits_for_a_restart(deploy: Callable[..., Deployment]) -> None:

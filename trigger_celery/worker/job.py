@@ -77,11 +77,7 @@ def stays(ending: Ending) -> bool:
 
 
 def next_attempt(grant: Grant) -> Grant:
-    """Return the grant of the attempt that follows in place.
-
-    A run that was handed out unstarted was started by the pool: that was attempt + 1.
-    """
-    grant.attempt += 1 if grant.executing else 2
-    grant.executing = True
+    """Return the grant of the attempt that follows in place."""
+    grant.attempt += 1
     grant.resumed = False
     return grant

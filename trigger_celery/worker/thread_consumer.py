@@ -1,15 +1,17 @@
 """The run consumer of Celery's own pools (prefork, threads, solo): pulls runs in a thread.
 
 Runs are handed to the pool on the worker's hub, which owns it. The pool's process or thread
-starts the run and records its outcome (`child.py`).
+returns how the attempt ended (`child.py`), and one call records that and takes what is next.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from trigger_celery.bridge.binding import TriggerCelery
@@ -26,9 +28,9 @@ from trigger_celery.worker.celery_internals import (
     cause,
     dropped,
     scale,
-    task_ready,
+    shutting_down_cold,
 )
-from trigger_celery.worker.child import REFUSED, UNREACHED, Outcome, packed, run_in_pool
+from trigger_celery.worker.child import Outcome, run_in_pool
 from trigger_celery.worker.job import Job, back, lost, next_attempt, stays
 from trigger_celery.worker.loop_consumer import MAX_TAKE
 from trigger_celery.worker.mail import LOOK_EVERY
@@ -38,9 +40,10 @@ from trigger_celery.worker.session import ServiceRunner, WorkerSession
 
 logger = logging.getLogger("trigger_celery.worker")
 
-
 UNSUBMITTED_FOR = 5.0
 """Seconds after which a run that the hub did not hand to the pool goes back to its queue."""
+COLD_PATIENCE = 5.0
+"""Seconds for which a cold shutdown tries to record what has ended."""
 
 
 class ThreadConsumer:
@@ -61,12 +64,14 @@ class ThreadConsumer:
         self._serves = " ".join(token(name) for name in session.worker_queues)
         self._retention = trigger.settings.run_retention
         self._jobs: dict[str, Job] = {}
+        self._news: SimpleQueue[Ending | None] = SimpleQueue()
         self._endings: list[Ending] = []
         self._numbers = 0
         self._hungry = True
         self._closing = False
+        self._stopped = False
+        self._deadline = math.inf
         self._lost = False
-        self._wake = threading.Event()
         self._main: threading.Thread | None = None
         self._reader = trigger.store.blocking_reader()
 
@@ -85,9 +90,7 @@ class ThreadConsumer:
     def drain(self, grace: float | None) -> None:
         """Take no more runs. The pool waits for those under way when it stops."""
         self._closing = True
-        self._wake.set()
-        if self._main is not None:
-            self._main.join(grace if grace is not None and grace < 10 else 10)
+        self._news.put(None)
         if grace:
             timer = threading.Timer(grace, self._stop_attempts)
             timer.daemon = True
@@ -101,25 +104,32 @@ class ThreadConsumer:
                     job.request.cancel(self._worker.pool, "KILL")
 
     def finish(self) -> None:
-        """The pool has stopped: record what came last."""
-        for job in [job for job in list(self._jobs.values()) if job.waiting]:
-            self._put_back(job)
-        if self._endings:
-            self._exchange(0)
+        """The pool has stopped: wait until what came last is recorded.
+
+        Gives up after two leases: by then the runs have been taken over.
+        """
+        patience = 2 * self._trigger.settings.worker_lease
+        if shutting_down_cold():
+            patience = COLD_PATIENCE
+        self._deadline = time.monotonic() + patience
+        self._stopped = True
+        self._news.put(None)
+        if self._main is not None:
+            self._main.join(patience)
 
     def _put_back(self, job: Job) -> None:
         """Give back a run whose next attempt has not begun: another worker goes on."""
         self._drop(job)
-        self._endings.append(back(job.grant))
-        self._wake.set()
+        self._news.put(back(job.grant))
 
     def _drop(self, job: Job) -> None:
         if self._jobs.get(job.grant.id) is job:
             del self._jobs[job.grant.id]
+            self._hungry = True
 
     def _lose(self, session: str) -> None:
         self._lost = self._lost or session == self._session.id
-        self._wake.set()
+        self._news.put(None)
 
     def _free(self) -> int:
         most = self._worker.max_concurrency or self._worker.pool.num_processes or 1
@@ -129,33 +139,49 @@ class ThreadConsumer:
 
     def _pull(self) -> None:
         """A fault of ours must not leave a worker that looks alive and takes no runs."""
-        while not self._closing:
+        while not self._stopped or (self._unrecorded() and time.monotonic() < self._deadline):
             try:
                 self._step()
             except Exception:
                 logger.exception("the run consumer failed", extra={"action": "consumer_failed"})
-                self._wake.wait(1.0)
-        self._exchange(0)
+                time.sleep(1.0)
+
+    def _unrecorded(self) -> bool:
+        return bool(self._endings) or not self._news.empty()
 
     def _step(self) -> None:
         if self._lost:
             self._replace_session()
-        self._put_back_forgotten()
-        want = max(0, min(MAX_TAKE, self._free()))
+        self._put_back_idle()
+        self._read_news(0.0)
+        want = 0 if self._closing else max(0, min(MAX_TAKE, self._free()))
         if self._endings or (want and self._hungry):
             self._exchange(want)
-            return
-        self._wake.wait(LOOK_EVERY)
-        self._wake.clear()
+        elif not self._stopped:
+            self._read_news(LOOK_EVERY)
 
-    def _put_back_forgotten(self) -> None:
-        """Give back what the pool forgot, as it does when the broker's connection is lost."""
+    def _read_news(self, patience: float) -> None:
+        """Collect what has ended, waiting for the first; None is only a wake-up."""
+        with suppress(Empty):
+            ending = self._news.get(timeout=patience)
+            while True:
+                if ending is not None:
+                    self._endings.append(ending)
+                ending = self._news.get_nowait()
+
+    def _put_back_idle(self) -> None:
+        """Give back what will not begin here: what the pool forgot, and at the end all that waits.
+
+        A pool forgets what it has not begun when the broker's connection is lost.
+        """
         for job in list(self._jobs.values()):
-            if job.accepted or job.waiting:
-                continue
-            late = time.monotonic() - job.since > UNSUBMITTED_FOR
-            if (job.result is None and late) or dropped(job.result):
-                self._put_back(job)
+            if job.waiting:
+                if self._closing:
+                    self._put_back(job)
+            elif not job.accepted:
+                late = time.monotonic() - job.since > UNSUBMITTED_FOR
+                if (job.result is None and late) or dropped(job.result):
+                    self._put_back(job)
 
     def _exchange(self, want: int) -> None:
         endings, self._endings = self._endings, []
@@ -170,7 +196,6 @@ class ThreadConsumer:
         if exchange is None:
             return
         for ending, answer in zip(endings, exchange.answers, strict=True):
-            log_refusal(ending, answer)
             self._settle(ending, answer)
         if exchange.runs is None:
             self._lost = self._lost or session == self._session.id
@@ -181,9 +206,10 @@ class ThreadConsumer:
             self._begin(grant)
 
     def _call(self, session: str, want: int, endings: list[Ending]) -> Exchange | None:
+        """Make the call, again and again while the server is away, always as the same call."""
         call = attempts.dequeue(
             self._trigger.scope, op_id(), session, self._serves, want, endings, self._retention,
-            start=False,
+            start=True,
         )  # fmt: skip
         while True:
             try:
@@ -191,13 +217,16 @@ class ThreadConsumer:
                 return exchange
             except StoreError as problem:
                 log_delay(problem, len(endings))
-                if self._closing:
+                if (self._closing and not endings) or time.monotonic() > self._deadline:
                     return None
-                self._wake.wait(0.5)
+                time.sleep(0.5)
 
     def _begin(self, grant: Grant) -> None:
         if grant.task not in REGISTRY.tasks:
-            self._endings.append(Ending(grant.id, grant.epoch, "unknown", "", ""))
+            self._news.put(Ending(grant.id, grant.epoch, "unknown", "", ""))
+            return
+        if self._closing:
+            self._news.put(back(grant))
             return
         self._numbers += 1
         job = Job(grant, self._numbers)
@@ -242,7 +271,7 @@ class ThreadConsumer:
 
         job.result = self._worker.pool.apply_async(
             run_in_pool,
-            args=(packed(grant), request.request_dict),
+            args=(grant, request.request_dict),
             accept_callback=accepted,
             timeout_callback=request.on_timeout,
             callback=lambda outcome: self._ended(job, outcome),
@@ -254,23 +283,18 @@ class ThreadConsumer:
         scale(self._worker)
 
     def _ended(self, job: Job, outcome: Outcome | Any) -> None:
-        """The pool returned: the outcome is recorded already."""
         if not isinstance(outcome, tuple):
             self._broke(job, outcome)
             return
-        failed, value, seconds, again_in = outcome
-        if not failed and value in (REFUSED, UNREACHED):
-            task_ready(job.request)
-            self._put_back(job)
-            return
-        if again_in is None:
-            self._drop(job)
-        else:
-            next_attempt(job.grant)
-            self._later(again_in / 1000, job)
-        self._hungry = True
-        self._wake.set()
+        failed, value, seconds, ending = outcome
+        self._release(job, ending)
         job.request.on_success((failed, value, seconds))
+
+    def _release(self, job: Job, ending: Ending) -> None:
+        """The slot is free as soon as the ending waits: one call records it and takes a run."""
+        if not stays(ending):
+            self._drop(job)
+        self._news.put(ending)
 
     def _later(self, seconds: float, job: Job) -> None:
         """Start the next attempt in place after its delay; the process is free meanwhile."""
@@ -295,29 +319,29 @@ class ThreadConsumer:
             # The session's end gives the run back.
             self._closing = True
             self._drop(job)
+            self._news.put(None)
+        elif not job.accepted:
+            self._put_back(job)
         else:
-            exception = cause(problem)
             policy = effective(
                 REGISTRY.tasks[grant.task].retry,
                 self._trigger.settings.default_retry,
                 grant.max_attempts,
             )
-            attempt = grant.attempt if grant.executing else grant.attempt + 1
+            exception = cause(problem)
             message = f"{type(exception).__name__}: {exception}"
-            self._endings.append(lost(grant, policy, attempt, message))
-        self._wake.set()
+            self._release(job, lost(grant, policy, grant.attempt, message))
         job.request.on_failure(problem)
 
     def _settle(self, ending: Ending, answer: str) -> None:
-        """After an ending that the parent recorded itself."""
+        """After the answer: start the next attempt in place, if that is what follows."""
+        log_refusal(ending, answer)
         job = self._jobs.get(ending.run_id)
-        if job is None or job.grant.epoch != ending.epoch:
+        if job is None or job.grant.epoch != ending.epoch or not stays(ending):
             return
-        if answer == "ok" and stays(ending):
+        if answer == "ok":
             next_attempt(job.grant)
             self._later(int(ending.detail) / 1000, job)
-        elif ending.kind == "lost" and answer == "stale" and not job.grant.executing:
-            self._put_back(job)  # the process died before it started the run
         else:
             self._drop(job)
 
@@ -331,7 +355,7 @@ class ThreadConsumer:
                 break
             except StoreError as problem:
                 log_delay(problem, 0)
-                self._wake.wait(0.5)
+                time.sleep(0.5)
         self._hungry = True
 
     def _read_mailbox(self) -> None:
@@ -346,5 +370,5 @@ class ThreadConsumer:
                 self._services.poke("promoter")
             else:
                 self._hungry = True
-                self._wake.set()
+                self._news.put(None)
         self._reader.close()
