@@ -96,6 +96,11 @@ class Parking(Protocol):
     """How a pool keeps a waiting run."""
 
     @property
+    def stopped(self) -> RunLeaseLostError | None:
+        """What stops the run, if anything does."""
+        ...
+
+    @property
     def post(self) -> str:
         """The run's own mailbox, or an empty text: that of its session."""
         ...
@@ -186,6 +191,7 @@ class Durable:
 
 class _NoParking:
     post = ""
+    stopped = None
 
     def begin(self, target: str, scope: Scope, info: WaitInfo) -> Ticket:
         raise RuntimeError("this attempt cannot wait")

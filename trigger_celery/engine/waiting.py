@@ -77,15 +77,18 @@ MAX_EVICTIONS = 200
 """Runs given up by one call."""
 
 
-def evict_runs(scope: str, runs: Sequence[tuple[str, str]]) -> Flow[list[str]]:
+def evict_runs(
+    scope: str, runs: Sequence[tuple[str, str]], *, if_needed: bool = False
+) -> Flow[list[str]]:
     """Give up the memory of waiting runs (id, epoch); answers evicted, granted or stale for each.
 
-    granted: the run was told to go on meanwhile, so its memory is needed.
+    granted: the run was told to go on meanwhile, so its memory is needed. With *if_needed* only
+    where other runs wait for a process; else the answer is kept.
     """
     answers: list[str] = []
     for start in range(0, len(runs), MAX_EVICTIONS):
         pairs: list[Arg] = [part for run in runs[start : start + MAX_EVICTIONS] for part in run]
-        reply = yield SCRIPTS.evict_runs(scope, pairs)
+        reply = yield SCRIPTS.evict_runs(scope, pairs, None, if_needed="1" if if_needed else "0")
         answers += (answer.decode() for answer in reply)
     return answers
 

@@ -20,6 +20,8 @@ from trigger_celery.errors import RunEvictedError, RunLeaseLostError, StoreError
 from trigger_celery.model.wait import WaitInfo
 from trigger_celery.store.store import Store
 
+LOOK_WHILE_HELD = 0.1
+"""Seconds between looks whether others need the process of a waiting run."""
 HOOKLESS_WAIT = 5.0
 """A wait for time up to so many seconds calls no hooks."""
 
@@ -270,11 +272,16 @@ class RunParking:
         """Block until *event*, at most the hold time, then evict the run. Raises RunEvictedError."""
         durable, scope = self.durable, self._store.scope
         deadline = time.monotonic() + self._hold_seconds
-        while not event.wait(max(0.0, deadline - time.monotonic())):
-            pair = [(durable.run_id, durable.epoch)]
-            answer = self._store.run_blocking(waiting.evict_runs(scope, pair))[0]
+        while not event.wait(max(0.0, min(LOOK_WHILE_HELD, deadline - time.monotonic()))):
+            flow = waiting.evict_runs(
+                scope, [(durable.run_id, durable.epoch)], if_needed=time.monotonic() < deadline
+            )
+            answer = self._store.run_blocking(flow)[0]
+            if answer == "kept":
+                continue
             if answer != "granted":
-                raise RunEvictedError(f"run {durable.run_id} waits without its process")
+                self.stopped = RunEvictedError(f"run {durable.run_id} waits without its process")
+                raise self.stopped
             # It executes: because this wait is over and the news was lost, or for another wait.
             look = waiting.park_run(scope, durable.run_id, durable.epoch, [ticket.target])
             if self._store.run_blocking(look).word == "ready":
