@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trigger_celery.engine.scripts import SCRIPTS
+from trigger_celery.errors import TooManyCallsError
 from trigger_celery.model.packet import Packet
 from trigger_celery.store.op import Arg, Call, Flow
 
@@ -96,7 +97,10 @@ def evict_runs(
 def record_step(
     scope: str, run_id: str, epoch: str, path: str, call: str, name: str, result: Packet
 ) -> Flow[Packet | None]:
-    """Keep the result of a step and return the one that counts, the first; None: not our run."""
+    """Keep the result of a step and return the one that counts, the first; None: not our run.
+
+    Raises TooManyCallsError over 10,000 steps of a run.
+    """
     word, *rest = yield SCRIPTS.record_step(
         scope,
         run_id=run_id,
@@ -109,6 +113,10 @@ def record_step(
     )
     if word == b"stale":
         return None
+    if word == b"full":
+        raise TooManyCallsError(
+            f"run {run_id} has 10,000 steps, the limit: split it into child runs"
+        )
     return Packet(rest[1].decode(), rest[0].decode())
 
 

@@ -25,7 +25,7 @@ from trigger_celery.bridge.context import (
     RunContext,
     TaskContext,
 )
-from trigger_celery.bridge.durable import Durable
+from trigger_celery.bridge.durable import Durable, current_scope
 from trigger_celery.bridge.hooks import call_hooks
 from trigger_celery.bridge.registry import REGISTRY, TaskDefinition
 from trigger_celery.bridge.signal import RunSignal
@@ -101,7 +101,12 @@ class RunExecution:
         hooks = REGISTRY.hooks_of(self.definition, name)
         if hooks:
             everything = {"payload": self.payload(), "ctx": self.ctx, "task": self.definition.id}
-            await call_hooks(hooks, {**everything, **offered})
+            # Not called again in a replay: what hooks do is no durable call of the run.
+            before = current_scope.set(None)
+            try:
+                await call_hooks(hooks, {**everything, **offered})
+            finally:
+                current_scope.reset(before)
 
     async def wait(self, info: WaitInfo) -> None:
         """Tell the hooks that the run begins to wait."""

@@ -126,6 +126,11 @@ class Holder:
         _held.pop(self.execution.grant.id, None)
         self._stopped.set()
         self._pause()
+        loop = self.parking.loop
+        if loop is not None:
+            loop.call_soon_threadsafe(self.execution.durable.close)
+        else:
+            self.execution.durable.close()
 
     def attach(self, root: asyncio.Task[object]) -> None:
         """Know the run's main task, to be cancelled when the run is stopped."""
