@@ -11,7 +11,6 @@ import pytest
 
 from tests.driving import Engine
 from trigger_celery import (
-    CannotCancelError,
     InvalidOptionError,
     PollTimeoutError,
     RunStatus,
@@ -126,11 +125,13 @@ def test_cancel_returns_the_cancelled_run(my_task: Task[Any, Any]) -> None:
     assert runs.cancel(handle.id).sync().error == run.error
 
 
-def test_cancel_of_an_executing_run_is_refused(my_task: Task[Any, Any], worker: Engine) -> None:
+def test_an_executing_run_is_cancelled_at_once(my_task: Task[Any, Any], worker: Engine) -> None:
     handle = my_task.trigger({}).sync()
     worker.take_one()
-    with pytest.raises(CannotCancelError, match=f"run {handle.id} is EXECUTING"):
-        runs.cancel(handle).sync()
+    run = runs.cancel(handle, reason="not needed any more").sync()
+    assert run.status == RunStatus.CANCELED
+    assert run.error is not None
+    assert run.error.message == "not needed any more"
 
 
 def test_list_by_filters_in_any_spelling(my_task: Task[Any, Any], worker: Engine) -> None:

@@ -195,7 +195,7 @@ def test_a_name_alone_does_not_declare_a_queue(named: Any) -> None:
 def test_a_schema_given_to_task_is_sent_to_schema_task() -> None:
     with pytest.raises(UnknownTaskOptionError, match="'schema'. Use schema_task") as raised:
         task(id="t", schema=int)
-    assert "description, worker_queue." in str(raised.value)
+    assert "description, worker_queue, on_wait" in str(raised.value)
 
 
 def test_one_queue_with_two_limits_warns_and_the_first_counts() -> None:

@@ -15,6 +15,7 @@ from trigger_celery.errors import NotBoundError
 
 if TYPE_CHECKING:
     from trigger_celery.bridge.binding import TriggerCelery
+    from trigger_celery.bridge.durable import Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,9 @@ class Execution(Protocol):
         """Run the task's function for this attempt and return its value."""
         ...
 
+
+current_scope: ContextVar[Scope | None] = ContextVar("trigger_scope", default=None)
+"""The position counter of the current asyncio task of a run; see `durable.py`."""
 
 current_execution: ContextVar[Execution | None] = ContextVar("trigger_execution", default=None)
 

@@ -9,13 +9,15 @@ that made them: `asyncio.gather` gives the same positions whatever ends first.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Generator, Sequence
-from contextvars import Context, ContextVar, copy_context
+from collections.abc import Coroutine, Generator
+from contextvars import Context, copy_context
 from typing import Any, Protocol
 
+from trigger_celery.bridge.context import current_scope
 from trigger_celery.engine import waiting
 from trigger_celery.engine.triggering import NOWHERE, Origin
 from trigger_celery.engine.waiting import Record
+from trigger_celery.engine.waitpoints import no_token
 from trigger_celery.errors import (
     OutsideRunError,
     ReplayMismatchError,
@@ -24,12 +26,9 @@ from trigger_celery.errors import (
     TooManyCallsError,
     WaitCycleError,
 )
-from trigger_celery.model.ids import derived_id
+from trigger_celery.model.ids import derived_id, is_token_id
 from trigger_celery.model.wait import WaitInfo
 from trigger_celery.store.op import Call, Flow, Perform
-
-current_scope: ContextVar[Scope | None] = ContextVar("trigger_scope", default=None)
-"""The position counter of the current asyncio task of a run."""
 
 
 class Scope:
@@ -276,9 +275,9 @@ def durable_wait(
     call: str,
     target: str,
     info: WaitInfo,
-    prepare: Sequence[Call] = (),
-) -> Flow[list[Any]]:
-    """Wait for *target* in a run; returns the replies of *prepare*, sent in the same round trip."""
+    prepare: list[Call] | None = None,
+) -> Flow[None]:
+    """Wait for *target* in a run. *prepare* is sent in the same round trip, and emptied by it."""
     path, scope = position
     parking = durable.parking
     ticket = parking.begin(target, scope, info)
@@ -286,17 +285,19 @@ def durable_wait(
         wait_for = waiting.wait_for(
             scope_name, durable.run_id, durable.epoch, path, call, target, parking.post, ticket.park
         )
-        replies = yield [*prepare, wait_for]
+        answer: waiting.Answer = (yield [*(prepare or ()), wait_for])[-1]
     except BaseException:
         yield Perform(ticket.abandon, ticket.drop)
         raise
-    answer: waiting.Answer = replies[-1]
-    if answer.word in ("waiting", "parked"):
-        yield Perform(ticket.wait, ticket.wait_sync)
-    else:
+    if answer.word not in ("waiting", "parked"):
         ticket.drop()
         raise_refusal(durable, answer, path, call, target)
-    return list(replies[:-1])
+        return
+    # A run may wait for days: what was sent, such as the payloads of a batch, goes.
+    del wait_for, answer
+    if prepare:
+        prepare.clear()
+    yield Perform(ticket.wait, ticket.wait_sync)
 
 
 def raise_refusal(
@@ -313,6 +314,8 @@ def raise_refusal(
         raise WaitCycleError(
             f"run {durable.run_id} would wait for {target}, which waits for it: {chain}"
         )
+    if answer.word == "unknown" and is_token_id(target):
+        raise no_token(target)
     if answer.word == "unknown":
         raise StateError(f"there is no {target} to wait for")
     if answer.word == "full":

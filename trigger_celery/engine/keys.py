@@ -75,6 +75,9 @@ KEYS: tuple[Key, ...] = (
     Key("changes", (), "stream", "every change of a run: run, status, change number; about 10,000 entries", "permanent: trimmed at every write"),
 )  # fmt: skip
 
+TIMERS = ("waitpoint", "drain", "cancel", "batch")
+"""What timers do besides queueing a run: members of `timers` are runs, or one of these and an id."""
+
 MAX_CALLS = 10_000
 """Durable calls of an attempt that are noted; it cannot wait more often."""
 
@@ -119,6 +122,8 @@ def preludes() -> dict[str, str]:
         for after in sorted(afters, key=lambda status: status.value)
     )
     lines = {f"key_{kind.name}": _lua(kind) for kind in KEYS}
+    for kind in TIMERS:
+        lines[f"timer_{kind}"] = f"local function timer_{kind}(id) return '{kind}:'..id end"
     lines["LEGAL"] = f"local LEGAL = '|{legal}|'"
     lines["MAX_LOSSES"] = f"local MAX_LOSSES = {MAX_LOSSES}"
     lines["MAX_CALLS"] = f"local MAX_CALLS = {MAX_CALLS}"

@@ -29,7 +29,7 @@ def trigger(items: Iterable[Mapping[str, Any]], /) -> Op[BatchHandle]:
     refuses the whole batch before anything is stored. Raises BatchTriggerError when the server
     cannot be reached.
     """
-    return batching.batch_trigger(_by_id(items), "batch.trigger")
+    return batching.batch_trigger(_by_id(items), "batch.trigger", strict=False)
 
 
 def trigger_and_wait(
@@ -47,7 +47,7 @@ def trigger_by_task(items: Iterable[Mapping[str, Any]], /) -> Op[BatchHandle]:
 
     Payloads are validated by the tasks' schemas, here and now.
     """
-    return batching.batch_trigger(_by_task(items), "batch.trigger_by_task")
+    return batching.batch_trigger(_by_task(items), "batch.trigger_by_task", strict=False)
 
 
 def trigger_by_task_and_wait(

@@ -35,10 +35,14 @@ _NO_PAYLOAD = Packet("", JSON)
 class _NewBatch:
     """The runs of a batch to come, and the items that cannot be triggered."""
 
-    def __init__(self, bound: TriggerCelery, items: Sequence[tuple[Target, BatchItem]]) -> None:
+    def __init__(
+        self, bound: TriggerCelery, items: Sequence[tuple[Target, BatchItem]], *, strict: bool
+    ) -> None:
         self.id = ""
         self.runs: list[NewRun] = []
+        self.count = len(items)
         self.errors: list[BatchItemError] = []
+        self._strict = strict
         for index, (target, item) in enumerate(items):
             self._add(bound, index, target, item)
 
@@ -47,6 +51,8 @@ class _NewBatch:
         try:
             self.runs.append(build_run(bound, definition, task_id, item.payload, item.options))
         except PayloadTooLargeError as problem:
+            if self._strict:
+                raise at_index(problem, index) from problem
             # Its place in the batch is kept by a run that has failed already.
             code = "PAYLOAD_TOO_LARGE"
             self.errors.append(BatchItemError(index, task_id, str(problem), code))
@@ -76,17 +82,22 @@ class _NewBatch:
     def failure(self, phase: str, problem: object) -> BatchTriggerError:
         """Return the error of a batch that could not be triggered."""
         return BatchTriggerError(
-            f"the batch {self.id} of {len(self.runs):,} runs could not be triggered: {problem}",
+            f"the batch {self.id} of {self.count:,} runs could not be triggered: {problem}",
             phase=phase,
             batch_id=self.id,
-            item_count=len(self.runs),
+            item_count=self.count,
         )
 
 
-def batch_trigger(items: Sequence[tuple[Target, BatchItem]], name: str) -> Op[BatchHandle]:
-    """Return the operation that makes a run per item; bad input raises now, naming the item."""
+def batch_trigger(
+    items: Sequence[tuple[Target, BatchItem]], name: str, *, strict: bool
+) -> Op[BatchHandle]:
+    """Return the operation that makes a run per item; bad input raises now, naming the item.
+
+    Unless *strict*, an item whose payload is too large is kept by a run that failed.
+    """
     bound = context.current()
-    batch = _NewBatch(bound, items)
+    batch = _NewBatch(bound, items, strict=strict)
 
     def flow() -> Flow[BatchHandle]:
         durable = current_durable()
@@ -108,7 +119,7 @@ def batch_trigger_and_wait(
     """Return the operation that makes a run per item and waits until all of them are final."""
     bound = context.current()
     require_run(f"{name}()")
-    batch = _NewBatch(bound, items)
+    batch = _NewBatch(bound, items, strict=False)
     return ResultOp(bound.store, _wait_flow(bound, batch, name), name)
 
 
@@ -116,8 +127,9 @@ def _wait_flow(bound: TriggerCelery, batch: _NewBatch, name: str) -> Flow[BatchR
     durable = require_run(f"{name}()")
     position = durable.begin(name)
     origin = batch.place(position[0], noted=False)
-    info = WaitInfo("batch", batch_id=batch.id, run_count=len(batch.runs))
+    info = WaitInfo("batch", batch_id=batch.id, run_count=batch.count)
     calls = batch.calls(bound, origin)
+    batch.runs.clear()  # the calls have all of it, until they are sent
     try:
         yield from durable_wait(durable, bound.scope, position, name, batch.id, info, calls)
     except StoreError as problem:

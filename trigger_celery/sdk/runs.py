@@ -1,23 +1,29 @@
-"""`runs`: retrieve, list, poll, cancel."""
+"""`runs`: retrieve, list, poll, cancel, subscribe."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
 from trigger_celery.bridge import context
 from trigger_celery.bridge.durable import current_durable, durable_wait
 from trigger_celery.engine import cancelling, querying
+from trigger_celery.engine.batching import no_batch
 from trigger_celery.engine.querying import RunFilter, RunPage
+from trigger_celery.engine.run_groups import BatchGroup, TagGroup
+from trigger_celery.engine.subscribing import FeedFollower, RunFollower
 from trigger_celery.errors import InvalidOptionError, closest
 from trigger_celery.model.duration import parse_duration
-from trigger_celery.model.ids import is_run_id
+from trigger_celery.model.ids import is_batch_id, is_run_id
 from trigger_celery.model.run import Run, RunStatus
 from trigger_celery.model.wait import WaitInfo
-from trigger_celery.sdk.handle import RunHandle
+from trigger_celery.sdk.handle import BatchHandle, RunHandle
+from trigger_celery.sdk.subscriptions import RunSubscription
 from trigger_celery.sdk.triggering import patience
 from trigger_celery.store.op import Flow, Op
+
+LONGEST_WINDOW = timedelta(days=7)
 
 
 def _id(run: str | RunHandle | Run) -> str:
@@ -79,6 +85,85 @@ def cancel(run: str | RunHandle | Run, *, reason: str = "Canceled by user") -> O
     return bound.op(flow(), "runs.cancel")
 
 
+def subscribe_to_run(run: str | RunHandle | Run) -> RunSubscription:
+    """Follow a run: yields it as it is now, then as it was after each change, in order.
+
+    Ends after the final status. For `for` loops in sync code and `async for` in async code:
+
+        async for run in runs.subscribe_to_run(handle):
+            print(run.status)
+
+    All subscriptions of a process (in async code: of an event loop) share one connection. When the
+    server goes away the loop waits for it, and raises StoreUnavailableError after a minute. In a
+    run it is an ordinary loop, no durable wait: the run keeps its slot, and a run executed again
+    starts over with the present. The first turn raises RunNotFoundError for an unknown run.
+    """
+    bound = context.current()
+    run_id, check = _id(run), _check()
+    return RunSubscription(
+        bound.store,
+        lambda: RunFollower(bound.scope, run_id, check=check),
+        "runs.subscribe_to_run",
+    )
+
+
+def subscribe_to_batch(batch: str | BatchHandle) -> RunSubscription:
+    """Follow the runs of a batch: yields each as it is now, then every change of any of them.
+
+    Ends when all are final and the batch has ended. Has a connection of its own while it is
+    looped over; otherwise like `subscribe_to_run`. The first turn raises BatchNotFoundError for an
+    unknown batch.
+    """
+    bound = context.current()
+    batch_id, check = getattr(batch, "id", batch), _check()
+    if not isinstance(batch_id, str):
+        raise InvalidOptionError(f"{batch!r} is not a batch: pass its handle or id (batch_…)")
+    if not is_batch_id(batch_id):
+        raise no_batch(batch_id)
+    return RunSubscription(
+        bound.store,
+        lambda: FeedFollower(
+            bound.scope, BatchGroup(bound.scope, batch_id), bound.store.stream_reader(), check=check
+        ),
+        "runs.subscribe_to_batch",
+    )
+
+
+def subscribe_to_runs_with_tag(
+    tag: str | Iterable[str], *, created_at: str | float | timedelta = "1d"
+) -> RunSubscription:
+    """Follow the runs that have a tag, or all of several: those that are there, and new ones.
+
+    Yields the present ones, newest first, then every change of any of them. *created_at* ("1h",
+    seconds; at most 7 days) leaves out runs that were created longer ago than that when the loop
+    starts. Never ends by itself: `break`, or `close()` the subscription. Has a connection of its
+    own while it is looped over; otherwise like `subscribe_to_run`.
+    """
+    bound = context.current()
+    tags, check = _texts(tag, "tag", "runs.subscribe_to_runs_with_tag"), _check()
+    if not tags:
+        raise InvalidOptionError("runs.subscribe_to_runs_with_tag needs a tag")
+    window = parse_duration(created_at, name="created_at")
+    if timedelta(milliseconds=window) > LONGEST_WINDOW:
+        raise InvalidOptionError(f"created_at={created_at!r}: a subscription looks back 7 days")
+    return RunSubscription(
+        bound.store,
+        lambda: FeedFollower(
+            bound.scope,
+            TagGroup(bound.scope, tags, window),
+            bound.store.stream_reader(),
+            check=check,
+        ),
+        "runs.subscribe_to_runs_with_tag",
+    )
+
+
+def _check() -> Callable[[], None]:
+    """Return what raises when the run that this code belongs to is to stop."""
+    durable = current_durable()
+    return (lambda: None) if durable is None else durable.parking.check
+
+
 def list(
     *,
     status: str | RunStatus | Iterable[str] | None = None,
@@ -123,13 +208,13 @@ def _since(period: str | float) -> datetime:
     return datetime.fromtimestamp(now - parse_duration(period, name="period") / 1000).astimezone()
 
 
-def _texts(value: Any, name: str) -> tuple[str, ...]:
+def _texts(value: Any, name: str, call: str = "runs.list") -> tuple[str, ...]:
     if value is None:
         return ()
     values = (value,) if isinstance(value, str) else tuple(value)
     for text in values:
         if not isinstance(text, str) or not text or "\x1f" in text:
-            raise InvalidOptionError(f"runs.list: {name}={text!r} is not a text to filter by")
+            raise InvalidOptionError(f"{call}: {name}={text!r} is not a text to filter by")
     return values
 
 

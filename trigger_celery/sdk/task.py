@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, Generic, Protocol, TypeVar, cast, overload
 
 from trigger_celery.bridge import context
 from trigger_celery.bridge.context import Context
-from trigger_celery.bridge.hooks import Hook, check_hook
+from trigger_celery.bridge.hooks import Hook
 from trigger_celery.bridge.registry import (
     REGISTRY,
     Queue,
     TaskDefinition,
-    inspect_function,
 )
 from trigger_celery.bridge.result import AsyncResult
 from trigger_celery.bridge.schema import Schema
 from trigger_celery.errors import DefinitionError, UnknownTaskOptionError, closest
 from trigger_celery.model import task_options as check
-from trigger_celery.model.duration import parse_duration
 from trigger_celery.model.retry import Retry
 from trigger_celery.sdk import batching, triggering
 from trigger_celery.sdk.batch_items import BatchItem, batch_items
+from trigger_celery.sdk.declaring import Declared, declared, refuse_unknown, require_id
 from trigger_celery.sdk.handle import BatchHandle, RunHandle
 from trigger_celery.sdk.results import BatchResult, ResultOp, TaskResult
 from trigger_celery.store.op import Op
@@ -120,11 +118,10 @@ class Task(Generic[PayloadT, OutputT]):
     def batch_trigger(self, items: Iterable[BatchItem | Mapping[str, Any]], /) -> Op[BatchHandle]:
         """Make a run for each item, in one pipeline: up to 1,000 items.
 
-        An item is `{"payload": …, "options": {…}}` or a `BatchItem`. A payload over the limit
-        makes a run that failed; any other bad item refuses the whole batch before anything is
-        stored.
+        An item is `{"payload": …, "options": {…}}` or a `BatchItem`. One bad item refuses the
+        whole batch before anything is stored.
         """
-        return batching.batch_trigger(self._targets(items), "batch_trigger")
+        return batching.batch_trigger(self._targets(items), "batch_trigger", strict=True)
 
     @overload
     def batch_trigger_and_wait(
@@ -141,8 +138,8 @@ class Task(Generic[PayloadT, OutputT]):
     ) -> ResultOp[BatchResult[Any], list[Any]]:
         """Make a child run for each item and wait until all are final. Only in a run.
 
-        Results come in the order of the items; a run that fails fails nothing else. Raises
-        OutsideRunError.
+        Results come in the order of the items; a run that fails fails nothing else, and so it is
+        with an item whose payload is too large. Raises OutsideRunError.
         """
         return batching.batch_trigger_and_wait(self._targets(items), "batch_trigger_and_wait")
 
@@ -248,11 +245,19 @@ def task(
         DefinitionError: for anything that does not fit, at import.
         DuplicateTaskIdError: when another function has the id.
     """
-    _require_id(function, "task", id)
-    _refuse_unknown(unknown, "task", id)
-    hooks = {"on_wait": on_wait, "on_resume": on_resume, "on_cancel": on_cancel}
-    decorator = _decorator(id, retry, queue, max_duration, description, worker_queue, None, hooks)
-    return cast("TaskDecorator", decorator)
+    require_id(function, "task", id)
+    refuse_unknown(unknown, "task", id)
+    checked = declared(
+        id,
+        retry=retry,
+        queue=queue,
+        max_duration=max_duration,
+        description=description,
+        worker_queue=worker_queue,
+        schema=None,
+        hooks={"on_wait": on_wait, "on_resume": on_resume, "on_cancel": on_cancel},
+    )
+    return cast("TaskDecorator", _decorator(checked))
 
 
 def schema_task(
@@ -276,16 +281,21 @@ def schema_task(
     *schema* is a pydantic model, a TypeAdapter, a dataclass, a TypedDict or a function. The
     task's function gets the validated value. The other arguments are those of `task`.
     """
-    _require_id(function, "schema_task", id)
-    _refuse_unknown(unknown, "schema_task", id)
+    require_id(function, "schema_task", id)
+    refuse_unknown(unknown, "schema_task", id)
     if schema is None:
         raise DefinitionError(f"schema_task(id={id!r}) needs a schema: schema=MyPydanticModel")
-    checked = Schema(schema, f"schema_task(id={id!r})")
-    hooks = {"on_wait": on_wait, "on_resume": on_resume, "on_cancel": on_cancel}
-    decorator = _decorator(
-        id, retry, queue, max_duration, description, worker_queue, checked, hooks
+    checked = declared(
+        id,
+        retry=retry,
+        queue=queue,
+        max_duration=max_duration,
+        description=description,
+        worker_queue=worker_queue,
+        schema=Schema(schema, f"schema_task(id={id!r})"),
+        hooks={"on_wait": on_wait, "on_resume": on_resume, "on_cancel": on_cancel},
     )
-    return cast("SchemaTaskDecorator", decorator)
+    return cast("SchemaTaskDecorator", _decorator(checked))
 
 
 def queue(*, name: str, concurrency_limit: int | None = None, **unknown: Any) -> Queue:
@@ -304,117 +314,10 @@ def queue(*, name: str, concurrency_limit: int | None = None, **unknown: Any) ->
     return REGISTRY.add_queue(Queue(check.check_queue_name(name), limit))
 
 
-_OPTIONS = (
-    "id", "retry", "queue", "max_duration", "description", "worker_queue", "on_wait", "on_resume",
-    "on_cancel",
-)  # fmt: skip
-
-
-def _require_id(function: object, what: str, task_id: str) -> None:
-    if function is None and task_id != "":
-        return
-    example = getattr(function, "__name__", "my_task").replace("_", "-")
-    raise DefinitionError(f'@{what} needs an id: write @{what}(id="{example}")')
-
-
-def _refuse_unknown(unknown: Mapping[str, Any], what: str, task_id: str) -> None:
-    options = (*_OPTIONS, "schema") if what == "schema_task" else _OPTIONS
-    for word in unknown:
-        meant = " Use schema_task for that." if word == "schema" else closest(word, options)
-        raise UnknownTaskOptionError(
-            f"{what}(id={task_id!r}) has no option {word!r}.{meant} Options: {', '.join(options)}."
-        )
-
-
-def _decorator(
-    task_id: str,
-    retry: Retry | Mapping[str, Any] | None,
-    given_queue: Queue | Mapping[str, Any] | str | None,
-    max_duration: float | str | None,
-    description: str | None,
-    worker_queue: str | None,
-    schema: Schema | None,
-    hooks: Mapping[str, Hook | None],
-) -> Callable[[Any], Task[Any, Any]]:
-    check.check_task_id(task_id)
-    where = f"task(id={task_id!r})"
-    policy = Retry.of(retry, where=where)
-    duration = _duration(max_duration, where)
-    its_queue, declares_queue = _queue(given_queue, task_id, where)
-    own_hooks = {
-        name: check_hook(name, hook, where) for name, hook in hooks.items() if hook is not None
-    }
-
+def _decorator(checked: Declared) -> Callable[[Any], Task[Any, Any]]:
     def decorate(function: Any) -> Task[Any, Any]:
-        if not callable(function) or inspect.isclass(function):
-            raise DefinitionError(f"@{where} stands above {function!r}, which is not a function")
-        if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
-            raise DefinitionError(
-                f"@{where}: {function.__qualname__} is a generator; a task returns one value"
-            )
-        payload, ctx, signal = inspect_function(function, task_id)
-        code = inspect.unwrap(function).__code__
-        doc = str(inspect.getdoc(function) or "").split("\n", 1)[0]
-        definition = TaskDefinition(
-            id=task_id,
-            function=function,
-            is_async=inspect.iscoroutinefunction(function),
-            takes_payload=payload,
-            takes_ctx=ctx,
-            queue=its_queue,
-            retry=policy,
-            schema=schema,
-            max_duration=duration,
-            worker_queue=worker_queue,
-            description=description or doc or None,
-            file_path=code.co_filename,
-            line=code.co_firstlineno,
-            declares_queue=declares_queue,
-            takes_signal=signal,
-            hooks=own_hooks,
-        )
+        definition = checked.define(function)
         REGISTRY.add_task(definition)
         return Task(definition)
 
     return decorate
-
-
-def _duration(value: float | str | None, where: str) -> float | None:
-    if value is None:
-        return None
-    try:
-        seconds = parse_duration(value, name="max_duration") / 1000
-    except ValueError as problem:
-        raise DefinitionError(f"{where}: {problem}") from None
-    if seconds < MIN_DURATION:
-        raise DefinitionError(
-            f"{where}: max_duration={value!r} is under the minimum of {MIN_DURATION:g} seconds"
-        )
-    return seconds
-
-
-def _queue(
-    given: Queue | Mapping[str, Any] | str | None, task_id: str, where: str
-) -> tuple[Queue, bool]:
-    """Return the queue of a task, and whether that declares it: a bare name does not."""
-    if given is None:
-        return Queue(f"task/{task_id}"), True
-    if isinstance(given, Queue):
-        return given, True
-    if isinstance(given, str):
-        return Queue(check.check_queue_name(given)), False
-    if isinstance(given, Mapping):
-        for word in given:
-            if word not in ("name", "concurrency_limit"):
-                raise UnknownTaskOptionError(
-                    f"{where}: queue has no option {word!r}."
-                    f"{closest(word, ['name', 'concurrency_limit'])}"
-                )
-        limit = check.check_concurrency_limit(given.get("concurrency_limit"))
-        if (name := given.get("name")) is None:
-            return Queue(f"task/{task_id}", limit), True
-        return Queue(check.check_queue_name(name), limit), "concurrency_limit" in given
-    raise DefinitionError(
-        f"{where}: queue={given!r} is not a queue. Write queue=queue(name='shopify', "
-        "concurrency_limit=4), or queue={'concurrency_limit': 4} for the task's own queue."
-    )

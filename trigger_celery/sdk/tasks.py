@@ -42,7 +42,7 @@ def batch_trigger(task_id: str, items: Iterable[BatchItem | Mapping[str, Any]]) 
     """Make a run of the task for each of up to 1,000 items, in one pipeline."""
     target = (unvalidated(task_id), task_id)
     return batching.batch_trigger(
-        [(target, item) for item in batch_items(items)], "tasks.batch_trigger"
+        [(target, item) for item in batch_items(items)], "tasks.batch_trigger", strict=True
     )
 
 

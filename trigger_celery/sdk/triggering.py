@@ -59,11 +59,12 @@ def trigger_and_wait(
 def _child_flow(bound: TriggerCelery, run: NewRun, call: str) -> Flow[TaskResult[Any]]:
     durable = require_run("trigger_and_wait()")
     position = durable.begin(call)
-    run.id = durable.id_of("run", position[0])
-    create = create_call(bound.scope, run, bound.settings.run_retention, durable.origin())
-    info = WaitInfo("task", run_id=run.id)
-    yield from durable_wait(durable, bound.scope, position, call, run.id, info, [create])
-    return result_of((yield from read_run(bound.scope, run.id)))
+    child = run.id = durable.id_of("run", position[0])
+    prepare = [create_call(bound.scope, run, bound.settings.run_retention, durable.origin())]
+    del run  # with its payload: the call has it until it is sent
+    info = WaitInfo("task", run_id=child)
+    yield from durable_wait(durable, bound.scope, position, call, child, info, prepare)
+    return result_of((yield from read_run(bound.scope, child)))
 
 
 def patience(timeout: str | float | timedelta | None) -> float | None:

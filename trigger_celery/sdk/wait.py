@@ -350,7 +350,9 @@ def _date_flow(
     new = NewWaitpoint(durable.id_of("waitpoint", position[0]), "DATETIME", due, key, ttl)
     if not key:
         prepare = [waitpoints.create_waitpoint(scope, new, retention)]
-        yield from durable_wait(durable, scope, position, what, new.id, info, prepare)
+        target = new.id
+        del new
+        yield from durable_wait(durable, scope, position, what, target, info, prepare)
         return
     # The key may name another waitpoint: which one is noted, so that a replay waits for the same.
     noted = Noted(durable.run_id, position[0], what)

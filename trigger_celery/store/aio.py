@@ -24,7 +24,7 @@ from trigger_celery.store.resp import CHUNK, INCOMPLETE, ReplyBuffer
 T = TypeVar("T")
 
 
-async def _next_reply(connection: Any, replies: ReplyBuffer, seconds: float | None) -> Any:
+async def next_reply(connection: Any, replies: ReplyBuffer, seconds: float | None) -> Any:
     """Return the next reply, an error reply as an exception."""
     reply = replies.next()
     while reply is INCOMPLETE:
@@ -97,7 +97,7 @@ class Channel:
 
     async def _read(self) -> Any:
         seconds = self._connection.socket_timeout
-        reply = await _next_reply(self._connection, self._replies, seconds)
+        reply = await next_reply(self._connection, self._replies, seconds)
         if isinstance(reply, Exception) and wire.is_lost(reply):
             raise reply
         return reply
@@ -231,8 +231,8 @@ class AsyncBlockingReader:
             packed = b"".join(wire.pack(Call(None, "", args)) for args in calls)
             await self._connection.send_packed_command(packed, check_health=False)
             replies = ReplyBuffer()
-            first = await _next_reply(self._connection, replies, seconds + 5.0)
-            more = await _next_reply(self._connection, replies, seconds + 5.0)
+            first = await next_reply(self._connection, replies, seconds + 5.0)
+            more = await next_reply(self._connection, replies, seconds + 5.0)
             for reply in (first, more):
                 if isinstance(reply, Exception):
                     raise reply

@@ -23,15 +23,34 @@ from trigger_celery.store.op import Call
 _PAUSE = 0.2
 
 
+class News:
+    """The announcements of one name, for all who listen to it."""
+
+    __slots__ = ("__weakref__", "event", "make")
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self.make = make
+        self.event = make()
+
+    def announce(self) -> None:
+        """Wake everybody who waits, or is about to with what he has read so far."""
+        event, self.event = self.event, self.make()
+        event.set()
+
+
 class Topic:
-    """One thing somebody waits for. Listening ends when the object is dropped."""
+    """One thing somebody waits for. Listening ends when the object is dropped.
 
-    __slots__ = ("__weakref__", "channel", "event", "name")
+    Each listener has one of his own: what another has heard is still news to him.
+    """
 
-    def __init__(self, name: str, channel: str, event: Any) -> None:
+    __slots__ = ("channel", "event", "name", "news")
+
+    def __init__(self, name: str, channel: str, news: News) -> None:
         self.name = name
         self.channel = channel
-        self.event = event
+        self.news = news
+        self.event = news.event
 
 
 def _packed(*args: str) -> bytes:
@@ -44,7 +63,7 @@ class SyncNotifier:
     def __init__(self, make: Callable[[], Any], scope: str) -> None:
         self._make = make
         self._scope = scope
-        self._topics: weakref.WeakValueDictionary[str, Topic] = weakref.WeakValueDictionary()
+        self._news: weakref.WeakValueDictionary[str, News] = weakref.WeakValueDictionary()
         self._lock = threading.Lock()
         self._pid = 0
         self._channel = ""
@@ -57,22 +76,23 @@ class SyncNotifier:
         with self._lock:
             if self._pid != os.getpid():
                 self._pid = os.getpid()
-                self._topics = weakref.WeakValueDictionary()
+                self._news = weakref.WeakValueDictionary()
                 self._channel = f"{self._scope}:news:{op_id()}"
                 self._ready, self._closed = threading.Event(), threading.Event()
                 threading.Thread(
                     target=self._read, args=(self._closed,), name="trigger-news", daemon=True
                 ).start()
-            topic = self._topics.get(name)
-            if topic is None:
-                topic = self._topics[name] = Topic(name, self._channel, threading.Event())
+            news = self._news.get(name)
+            if news is None:
+                news = self._news[name] = News(threading.Event)
+            topic = Topic(name, self._channel, news)
         self._ready.wait(2.0)
         return topic
 
     def wait(self, topic: Topic, seconds: float) -> None:
         """Block until the topic is announced or *seconds* have passed."""
         topic.event.wait(seconds)
-        topic.event.clear()
+        topic.event = topic.news.event
 
     def close(self) -> None:
         """End the listening thread; the next wait starts another."""
@@ -95,17 +115,17 @@ class SyncNotifier:
                     self._announce(message)
             except Exception:
                 # Whatever was announced meanwhile is lost: let every waiter look for itself.
-                for topic in list(self._topics.values()):
-                    topic.event.set()
+                for news in list(self._news.values()):
+                    news.announce()
                 closed.wait(_PAUSE)
             finally:
                 connection.disconnect()
 
     def _announce(self, message: Any) -> None:
         if isinstance(message, list) and message[0] == b"message":
-            topic = self._topics.get(message[2].decode())
-            if topic is not None:
-                topic.event.set()
+            news = self._news.get(message[2].decode())
+            if news is not None:
+                news.announce()
 
 
 class AsyncNotifier:
@@ -113,7 +133,7 @@ class AsyncNotifier:
 
     def __init__(self, make: Callable[[], Any], scope: str) -> None:
         self._make = make
-        self._topics: weakref.WeakValueDictionary[str, Topic] = weakref.WeakValueDictionary()
+        self._news: weakref.WeakValueDictionary[str, News] = weakref.WeakValueDictionary()
         self._channel = f"{scope}:news:{op_id()}"
         self._ready = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -122,9 +142,10 @@ class AsyncNotifier:
         """Return the topic, subscribed: what is announced from now on sets its event."""
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._read(), context=Context())
-        topic = self._topics.get(name)
-        if topic is None:
-            topic = self._topics[name] = Topic(name, self._channel, asyncio.Event())
+        news = self._news.get(name)
+        if news is None:
+            news = self._news[name] = News(asyncio.Event)
+        topic = Topic(name, self._channel, news)
         if not self._ready.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(2.0):
@@ -136,7 +157,7 @@ class AsyncNotifier:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await topic.event.wait()
-        topic.event.clear()
+        topic.event = topic.news.event
 
     async def _read(self) -> None:
         while True:
@@ -149,16 +170,16 @@ class AsyncNotifier:
                     message = await connection.read_response(disable_decoding=True)
                     self._ready.set()
                     if isinstance(message, list) and message[0] == b"message":
-                        topic = self._topics.get(message[2].decode())
-                        if topic is not None:
-                            topic.event.set()
+                        news = self._news.get(message[2].decode())
+                        if news is not None:
+                            news.announce()
             except asyncio.CancelledError:
                 await connection.disconnect(nowait=True)
                 raise
             except Exception:
                 await connection.disconnect(nowait=True)
-                for topic in list(self._topics.values()):
-                    topic.event.set()
+                for news in list(self._news.values()):
+                    news.announce()
                 await asyncio.sleep(_PAUSE)
 
     async def close(self) -> None:

@@ -12,6 +12,7 @@ from trigger_celery.store.checks import require_fit
 from trigger_celery.store.connection import async_factory, parse_address, sync_factory
 from trigger_celery.store.notify import AsyncNotifier, SyncNotifier
 from trigger_celery.store.op import Call, Flow
+from trigger_celery.store.stream_reader import StreamReader
 from trigger_celery.store.sync import BlockingReader, SyncRunner
 
 T = TypeVar("T")
@@ -125,6 +126,12 @@ class Store:
     def async_blocking_reader(self) -> AsyncBlockingReader:
         """Return a connection for blocking list reads in a coroutine."""
         return AsyncBlockingReader(async_factory(self.address, self._timeout), self.address.shown)
+
+    def stream_reader(self) -> StreamReader:
+        """Return a connection that waits for the entries of a stream."""
+        return StreamReader(
+            self._make_sync, async_factory(self.address, self._timeout), self.address.shown
+        )
 
     def close(self) -> None:
         """Close the sync connections of this process. The store stays usable."""

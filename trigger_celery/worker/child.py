@@ -11,7 +11,6 @@ from typing import Any
 
 from trigger_celery.bridge import context
 from trigger_celery.bridge.binding import TriggerCelery
-from trigger_celery.bridge.durable import current_scope
 from trigger_celery.bridge.registry import REGISTRY
 from trigger_celery.engine import waiting
 from trigger_celery.engine.attempts import Ending, Grant
@@ -54,7 +53,7 @@ def _execute(trigger: TriggerCelery, grant: Grant, request: dict[str, Any]) -> O
     follow_job(task)
     job = current_job.set(execution)
     running = context.current_execution.set(execution)
-    scope = current_scope.set(execution.durable.root)
+    scope = context.current_scope.set(execution.durable.root)
     request["retries"] = grant.attempt - 1
     try:
         with holder:
@@ -74,7 +73,7 @@ def _execute(trigger: TriggerCelery, grant: Grant, request: dict[str, Any]) -> O
         failed, value, seconds = 1, ExceptionInfo(), 0.0
     finally:
         forget_interrupt()
-        current_scope.reset(scope)
+        context.current_scope.reset(scope)
         context.current_execution.reset(running)
         current_job.reset(job)
     recorded = execution.canceled or holder.recorded

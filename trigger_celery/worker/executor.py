@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,8 +25,9 @@ from trigger_celery.bridge.context import (
     QueueContext,
     RunContext,
     TaskContext,
+    current_scope,
 )
-from trigger_celery.bridge.durable import Durable, current_scope
+from trigger_celery.bridge.durable import Durable
 from trigger_celery.bridge.hooks import call_hooks
 from trigger_celery.bridge.registry import REGISTRY, TaskDefinition
 from trigger_celery.bridge.signal import RunSignal
@@ -51,14 +53,15 @@ logger = logging.getLogger("trigger_celery.worker")
 NEVER_RETRIED = (AbortTaskRunError, ReplayMismatchError, TooManyCallsError)
 
 _OURS = str(Path(__file__).parent.parent)
+_LOCK = threading.Lock()
 
 
 class RunExecution:
     """One attempt of a run under way."""
 
     __slots__ = (
-        "_ctx", "_how", "_stage", "canceled", "definition", "durable", "ending", "grant",
-        "parking", "signal", "trigger",
+        "_ctx", "_how", "_signal", "_stage", "canceled", "definition", "durable", "ending", "grant",
+        "parking", "trigger",
     )  # fmt: skip
 
     parking: RunParking
@@ -74,12 +77,20 @@ class RunExecution:
         self.definition = definition
         self.grant = grant
         self.ending: Ending | None = None
-        self.signal = RunSignal()
+        self._signal: RunSignal | None = None
         self.canceled = False
         self.durable = Durable(grant.id, grant.epoch, grant.attempt, _links(grant), None)
         self._how = how
         self._stage = "input"
         self._ctx: Context | None = None
+
+    @property
+    def signal(self) -> RunSignal:
+        """What tells the run's code that it was cancelled; made when somebody asks."""
+        with _LOCK:  # the code may be in a thread and the cancel on the loop
+            if self._signal is None:
+                self._signal = RunSignal()
+            return self._signal
 
     def invoke(self) -> Any:
         """Run the function for this attempt, in the way of the pool."""
@@ -149,7 +160,8 @@ class RunExecution:
             payload = schema.parse(payload, self.definition.id)
         self._stage = "run"
         ctx = self.ctx if self.definition.takes_ctx else None
-        return self.definition.call(payload, ctx, self.signal)
+        signal: Any = self.signal if self.definition.takes_signal else None
+        return self.definition.call(payload, ctx, signal)
 
     def succeed(self, value: Any) -> Any:
         """Encode the output and note that the run is done. Raises OutputError."""

@@ -17,8 +17,16 @@ from types import FrameType
 from trigger_celery.errors import RunLeaseLostError
 
 _SIGNAL = signal.SIGUSR2
-_reason: RunLeaseLostError | None = None
-_on_told: Callable[[], None] | None = None
+
+
+class _Word:
+    """What the handler acts on when the signal comes."""
+
+    reason: RunLeaseLostError | None = None
+    on_told: Callable[[], None] | None = None
+
+
+_word = _Word()
 
 
 def allow_interrupts(on_told: Callable[[], None]) -> bool:
@@ -26,10 +34,9 @@ def allow_interrupts(on_told: Callable[[], None]) -> bool:
 
     *on_told* is called in a thread of its own when the worker's process sends word.
     """
-    global _on_told
     if threading.current_thread() is not threading.main_thread():
         return False
-    _on_told = on_told
+    _word.on_told = on_told
     signal.signal(_SIGNAL, _handle)
     return True
 
@@ -42,21 +49,18 @@ def tell_process(pid: int) -> None:
 
 def interrupt(reason: RunLeaseLostError) -> None:
     """Raise *reason* in the main thread of this process, once `allow_interrupts` was called."""
-    global _reason
-    _reason = reason
+    _word.reason = reason
     os.kill(os.getpid(), _SIGNAL)
 
 
 def forget_interrupt() -> None:
     """What was to be interrupted is over."""
-    global _reason
-    _reason = None
+    _word.reason = None
 
 
 def _handle(number: int, frame: FrameType | None) -> None:
-    global _reason
-    reason, _reason = _reason, None
+    reason, _word.reason = _word.reason, None
     if reason is not None:
         raise reason
-    if _on_told is not None:
-        threading.Thread(target=_on_told, name="trigger-told", daemon=True).start()
+    if _word.on_told is not None:
+        threading.Thread(target=_word.on_told, name="trigger-told", daemon=True).start()

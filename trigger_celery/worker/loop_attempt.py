@@ -11,7 +11,6 @@ from typing import Any
 
 from trigger_celery.bridge import context
 from trigger_celery.bridge.binding import TriggerCelery
-from trigger_celery.bridge.durable import current_scope
 from trigger_celery.bridge.registry import REGISTRY
 from trigger_celery.engine import waiting
 from trigger_celery.engine.attempts import Ending
@@ -49,7 +48,7 @@ class LoopAttempts:
         execution = self._prepare(job)
         current_job.set(job)
         context.current_execution.set(execution)
-        current_scope.set(execution.durable.root)
+        context.current_scope.set(execution.durable.root)
         try:
             if job.grant.resumed:
                 execution.durable.record = await self._trigger.store.run_async(

@@ -10,8 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Coroutine
-from contextvars import Context
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -21,20 +20,17 @@ from trigger_celery.bridge.registry import REGISTRY
 from trigger_celery.engine import attempts, keys
 from trigger_celery.engine.attempts import Ending, Exchange, Grant
 from trigger_celery.engine.sessions import Owned
-from trigger_celery.engine.waiting import evict_runs
-from trigger_celery.errors import RunEvictedError, RunLeaseLostError, StoreError
+from trigger_celery.errors import RunLeaseLostError, StoreError
 from trigger_celery.model.ids import op_id, token
 from trigger_celery.store.op import ask, command
-from trigger_celery.worker.audit import Audit
 from trigger_celery.worker.celery_internals import shutting_down_cold, task_ready
 from trigger_celery.worker.job import Job, back, lost, next_attempt, stays
+from trigger_celery.worker.kept_runs import KeptRuns
 from trigger_celery.worker.loop_attempt import LoopAttempts, ending_of
 from trigger_celery.worker.mail import read_mailbox
-from trigger_celery.worker.parking import RunParking
 from trigger_celery.worker.pool import TaskPool
 from trigger_celery.worker.recording import log_delay, log_refusal
 from trigger_celery.worker.session import ServiceRunner, WorkerSession
-from trigger_celery.worker.stopping import cancel_attempt
 
 logger = logging.getLogger("trigger_celery.worker")
 
@@ -58,21 +54,19 @@ class LoopConsumer:
         self._pool: TaskPool = worker.pool
         self._session = session
         self._services = services
-        self._attempts = LoopAttempts(trigger, worker, self)
+        self._kept = KeptRuns(trigger.store, self._pool.loop, self._look)
+        self._jobs = self._kept.jobs
+        self._attempts = LoopAttempts(trigger, worker, self._kept)
         self._serves = " ".join(token(name) for name in session.worker_queues)
         self._retention = trigger.settings.run_retention
-        self._jobs: dict[str, Job] = {}
         self._endings: list[Ending] = []
         self._hungry = True
         self._closing = False
         self._lost = False
         self._wake = asyncio.Event()
         self._main: asyncio.Task[None] | None = None
-        self._audit = Audit()
         self._calls = 0
         self._emptied = asyncio.Event()
-        self._parked: set[str] = set()
-        self._cancels: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         """Begin to pull runs."""
@@ -101,8 +95,7 @@ class LoopConsumer:
 
         async def wait() -> None:
             await asyncio.wait([main], timeout=grace)
-            for job in list(self._jobs.values()):
-                job.give_up(RunLeaseLostError(f"run {job.grant.id} is given back: the worker ends"))
+            self._kept.stop_all("is given back: the worker ends")
             if not main.done():
                 await asyncio.wait([main], timeout=5)
 
@@ -136,7 +129,7 @@ class LoopConsumer:
         self._wake.set()
 
     def _free(self) -> int:
-        busy = len(self._jobs) - len(self._parked) + len(self._pool.plain_jobs)
+        busy = len(self._kept) + len(self._pool.plain_jobs)
         return (self._worker.max_concurrency or self._pool.limit or 1) - busy
 
     async def _pull_for_ever(self) -> None:
@@ -170,8 +163,8 @@ class LoopConsumer:
             if self._closing and not self._emptied.is_set():
                 await self._empty_mailbox()
                 continue
-            if self._closing and self._parked:
-                await self._hand_over_parked()
+            if self._closing and self._kept.waiting:
+                await self._kept.hand_over()
                 continue
             if self._closing and not self._jobs:
                 break
@@ -189,81 +182,13 @@ class LoopConsumer:
         self._emptied.set()
 
     def _put_right(self, session: str, owned: dict[str, Owned]) -> None:
-        """Do what news would have made this worker do that were lost."""
-        if session != self._session.id or self._closing:
-            return
-        known = {run_id: (job.grant.epoch, job.parked) for run_id, job in self._jobs.items()}
-        known |= {ending.run_id: (ending.epoch, False) for ending in self._endings}
-        findings = self._audit.compare(owned, known)
-        self._endings += findings.give_back
-        for run_id in findings.go_on:
-            self.told("resume", run_id, "-")
-        for run_id in findings.gone:
-            self._drop(run_id, RunLeaseLostError(f"run {run_id} is not this worker's any more"))
-        if findings.give_up:
-            self._aside(self._give_up(findings.give_up))
-        self._wake.set()
-
-    async def _give_up(self, runs: list[tuple[str, str]]) -> None:
-        """Give up the memory of waiting runs; those that are here end here."""
-        try:
-            answers = await self._trigger.store.run_async(evict_runs(self._trigger.scope, runs))
-        except StoreError as problem:
-            log_delay(problem, 0)
-            await asyncio.sleep(0.5)
-            return
-        for (run_id, _), answer in zip(runs, answers, strict=True):
-            job = self._jobs.get(run_id)
-            if answer != "granted":
-                self._drop(run_id, RunEvictedError(f"run {run_id} waits without its process"))
-            elif job is not None and job.execution is not None:
-                job.execution.parking.look_again()
-
-    async def _hand_over_parked(self) -> None:
-        """This worker ends: any other may go on with the runs that wait here."""
-        jobs = [self._jobs[run_id] for run_id in self._parked if run_id in self._jobs]
-        await self._give_up([(job.grant.id, job.grant.epoch) for job in jobs])
-
-    def _drop(self, run_id: str, reason: RunLeaseLostError) -> None:
-        job = self._jobs.pop(run_id, None)
-        self._parked.discard(run_id)
-        if job is not None:
-            job.give_up(reason)
-        self._wake.set()
-
-    def _aside(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(coroutine, context=Context())
-        self._cancels.add(task)
-        task.add_done_callback(self._cancels.discard)
+        if session == self._session.id and not self._closing:
+            self._kept.put_right(owned, self._endings)
+            self._wake.set()
 
     def told(self, word: str, run_id: str, detail: str) -> None:
         """News of a run: a wait is over, or it was cancelled."""
-        job = self._jobs.get(run_id)
-        if job is None or job.execution is None:
-            return
-        if word != "cancel":
-            job.execution.parking.told(word, detail)
-        elif detail == job.grant.epoch:
-            del self._jobs[run_id]
-            self._parked.discard(run_id)
-            self._aside(cancel_attempt(job))
-
-    def expects(self, parking: RunParking) -> None:
-        """Do nothing: the session's mailbox is read all the time."""
-
-    def parked(self, parking: RunParking) -> None:
-        """Free the pool's slot of a run that waits, or take it again."""
-        run_id = parking.durable.run_id
-        job = self._jobs.get(run_id)
-        if job is not None and job.active is not None:
-            self._soon(job.active.pause if parking.parked else job.active.go_on)
-        if parking.in_thread:
-            return
-        if parking.parked:
-            self._parked.add(run_id)
-            self._soon(self._look)
-        else:
-            self._parked.discard(run_id)
+        self._kept.told(word, run_id, detail)
 
     def woken(self) -> None:
         """Ask for runs: there may be some."""
@@ -396,11 +321,8 @@ class LoopConsumer:
 
     def _release(self, job: Job, ending: Ending | None) -> None:
         self._pool.jobs.pop(job.number, None)
-        ours = self._jobs.get(job.grant.id) is job
-        if ours:
-            self._parked.discard(job.grant.id)
-            if ending is None or not stays(ending):
-                del self._jobs[job.grant.id]
+        if ending is None or not stays(ending):
+            self._kept.forget(job)
         if ending is not None:
             self._endings.append(ending)
         self._wake.set()
@@ -408,8 +330,7 @@ class LoopConsumer:
     async def _replace_session(self) -> None:
         """Stop what was taken over from us, and go on as a new session."""
         self._lost = False
-        for run_id in list(self._jobs):
-            self._drop(run_id, RunLeaseLostError(f"run {run_id} was taken over"))
+        self._kept.drop_all("was taken over")
         self._endings.clear()
         while not self._closing:
             try:

@@ -154,7 +154,7 @@ class RunParking:
         self.hooks = hooks
         self.parked = False
         self.stopped: RunLeaseLostError | None = None
-        self.ready: set[str] = set()
+        self.ready: list[str] = []
         self._asked = False
         self._back: asyncio.Future[None] | None = None
         self._hold_seconds = hold_seconds
@@ -201,7 +201,7 @@ class RunParking:
     def told(self, word: str, target: str) -> None:
         """A message of the mailbox."""
         if target != "-":
-            self.ready.add(target)
+            self.ready.append(target)
         if word == "resume":
             self._set_parked(False)
         if not self._fire_ready() and word == "resume":
@@ -264,7 +264,7 @@ class RunParking:
             self.loop.call_later(1.0, self.reconsider)
             return
         if answer.word == "ready":
-            self.ready.update(answer.more)
+            self.ready.extend(answer.more)
             self.told("resume", "-")
         elif answer.word == "stale":
             self.stop(RunLeaseLostError(f"run {durable.run_id} belongs to another worker now"))

@@ -7,7 +7,9 @@ import logging
 import time
 from collections.abc import Callable
 
+from trigger_celery.bridge import context
 from trigger_celery.errors import MaxDurationExceededError, RunCanceledError
+from trigger_celery.worker.executor import RunExecution
 from trigger_celery.worker.job import Job
 
 logger = logging.getLogger("trigger_celery.worker")
@@ -71,7 +73,7 @@ async def cancel_attempt(job: Job) -> None:
     if not waiting and (execution.definition.takes_signal or execution.has_hooks("on_cancel")):
         try:
             async with asyncio.timeout(CANCEL_BUDGET):
-                await execution.call_hooks("on_cancel", signal=execution.signal)
+                await _call_hooks(execution)
                 if job.task is not None and execution.definition.takes_signal:
                     await asyncio.wait([job.task])
         except TimeoutError:
@@ -81,10 +83,17 @@ async def cancel_attempt(job: Job) -> None:
                 CANCEL_BUDGET,
                 extra={"action": "cancel_forced", "run_id": job.grant.id},
             )
-        except Exception:
-            logger.exception(
-                "an on_cancel hook of run %s failed",
-                job.grant.id,
-                extra={"action": "hook_failed", "run_id": job.grant.id},
-            )
     job.cancel()
+
+
+async def _call_hooks(execution: RunExecution) -> None:
+    """Call the hooks of a cancel, in the context of the run; the code of the task goes on if one fails."""
+    context.current_execution.set(execution)
+    try:
+        await execution.call_hooks("on_cancel", signal=execution.signal)
+    except Exception:
+        logger.exception(
+            "an on_cancel hook of run %s failed",
+            execution.grant.id,
+            extra={"action": "hook_failed", "run_id": execution.grant.id},
+        )

@@ -17,5 +17,5 @@ for i = runs, #ARGV, 500 do
   redis.call('RPUSH', key_batch_runs(id), unpack(ARGV, i, last))
   redis.call('SADD', key_batch_left(id), unpack(ARGV, i, last))
 end
-redis.call('ZADD', key_timers(), int(now + 1800000), 'batch:' .. id)
+redis.call('ZADD', key_timers(), int(now + 1800000), timer_batch(id))
 return 'created'

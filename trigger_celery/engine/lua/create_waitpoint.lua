@@ -23,7 +23,8 @@ end
 
 local function note(found, word)
   local status = run_id ~= '' and redis.call('HGET', key_run(run_id), 'status')
-  if status and not FINAL[status] and redis.call('HLEN', key_calls(run_id)) < MAX_CALLS then
+  if (status == 'EXECUTING' or status == 'WAITING')
+    and redis.call('HLEN', key_calls(run_id)) < MAX_CALLS then
     redis.call('HSET', key_calls(run_id), path, call .. '\31' .. found)
     redis.call('HSET', key_run(run_id), 'waits', '1')
   end
@@ -50,7 +51,7 @@ if due <= now then
   complete(id, type == 'TOKEN' and 'TIMED_OUT' or 'COMPLETED', 'application/json', '',
     tonumber(retention), now)
 else
-  redis.call('ZADD', key_timers(), int(due), 'waitpoint:' .. id)
+  redis.call('ZADD', key_timers(), int(due), timer_waitpoint(id))
   hurry(due, now)
 end
 return note(id, 'created')

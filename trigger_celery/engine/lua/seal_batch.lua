@@ -25,7 +25,7 @@ end
 
 if status == 'PROCESSING' and all_exist() then
   redis.call('HSET', key_batch(id), 'sealed', '1')
-  redis.call('ZREM', key_timers(), 'batch:' .. id)
+  redis.call('ZREM', key_timers(), timer_batch(id))
   count_batch(id, now)
   write_gathered()
 end

@@ -11,6 +11,6 @@ local f = redis.call('HMGET', key_waitpoint(id), 'status', 'due')
 local due = now + tonumber(timeout)
 if f[1] ~= 'WAITING' or tonumber(f[2]) <= due then return 0 end
 redis.call('HSET', key_waitpoint(id), 'due', int(due))
-redis.call('ZADD', key_timers(), int(due), 'waitpoint:' .. id)
+redis.call('ZADD', key_timers(), int(due), timer_waitpoint(id))
 hurry(due, now)
 return 1

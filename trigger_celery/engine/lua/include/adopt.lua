@@ -7,7 +7,7 @@ local function adopt(id, now)
   if not parent_status then return end
   redis.call('SADD', key_children(parent), id)
   if parent_status == 'CANCELED' then
-    redis.call('ZADD', key_timers(), now, 'cancel:' .. id)
+    redis.call('ZADD', key_timers(), now, timer_cancel(id))
     hurry(now, now)
   end
   if FINAL[parent_status] then
@@ -18,7 +18,9 @@ end
 local function note_call()
   if FINAL[parent_status or 'FAILED'] then return end
   redis.call('HSET', key_run(parent), 'waits', '1')
-  -- Above the bound nothing is noted: the id of the run alone keeps a repeat harmless.
+  -- Code that goes on after its attempt was taken away notes nothing for the next one. Above the
+  -- bound nothing is noted either: the id of the run alone keeps a repeat harmless.
+  if not (parent_status == 'EXECUTING' or parent_status == 'WAITING') then return end
   if path ~= '' and redis.call('HLEN', key_calls(parent)) < MAX_CALLS then
     redis.call('HSET', key_calls(parent), path, call)
   end

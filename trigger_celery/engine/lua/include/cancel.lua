@@ -4,7 +4,7 @@
 local function cancel_children(id, now)
   local due = false
   for _, child in ipairs(redis.call('SMEMBERS', key_children(id))) do
-    redis.call('ZADD', key_timers(), now, 'cancel:' .. child)
+    redis.call('ZADD', key_timers(), now, timer_cancel(child))
     due = true
   end
   if due then hurry(now, now) end

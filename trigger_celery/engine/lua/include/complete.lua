@@ -10,6 +10,6 @@ local function complete(id, status, ptype, data, retention, now)
   end
   redis.call('PEXPIRE', key_waitpoint(id), ttl)
   redis.call('ZADD', key_retention(), int(now + retention), id)
-  redis.call('ZREM', key_timers(), 'waitpoint:' .. id)
+  redis.call('ZREM', key_timers(), timer_waitpoint(id))
   wake_waiters(id, now)
 end

@@ -13,7 +13,7 @@ end
 
 local function last_seen(session)
   local f = redis.call('HMGET', key_worker(session), 'seen', 'since')
-  return tonumber(f[1] or f[2] or '0')
+  return math.max(tonumber(f[1] or '0'), tonumber(f[2] or '0'))
 end
 
 -- counted: whether the loss counts towards the three after which a run ends.

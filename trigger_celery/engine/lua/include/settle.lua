@@ -3,7 +3,7 @@ local function end_batch(id, status, now)
   local retention = tonumber(redis.call('HGET', key_batch(id), 'retention'))
   local ttl = int(retention + 604800000)
   redis.call('HSET', key_batch(id), 'status', status, 'completed', now)
-  redis.call('ZREM', key_timers(), 'batch:' .. id)
+  redis.call('ZREM', key_timers(), timer_batch(id))
   redis.call('ZADD', key_retention(), int(now + retention), id)
   for _, name in ipairs({ key_batch(id), key_batch_runs(id), key_batch_left(id) }) do
     redis.call('PEXPIRE', name, ttl)

@@ -53,7 +53,7 @@ local function wake_waiters(target, now)
     go_on(id, target, now)
   end
   if redis.call('EXISTS', key_waiters(target)) == 1 then
-    redis.call('ZADD', key_timers(), now, 'drain:' .. target)
+    redis.call('ZADD', key_timers(), now, timer_drain(target))
     hurry(now, now)
   end
 end

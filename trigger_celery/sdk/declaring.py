@@ -1,0 +1,159 @@
+"""Checks what a task is declared with, and turns a function into a definition."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trigger_celery.bridge.hooks import Hook, check_hook
+from trigger_celery.bridge.registry import Queue, TaskDefinition, inspect_function
+from trigger_celery.bridge.schema import Schema
+from trigger_celery.errors import DefinitionError, UnknownTaskOptionError, closest
+from trigger_celery.model import task_options as check
+from trigger_celery.model.duration import parse_duration
+from trigger_celery.model.retry import Retry
+
+MIN_DURATION = check.MIN_DURATION_MS / 1000
+
+_OPTIONS = (
+    "id", "retry", "queue", "max_duration", "description", "worker_queue", "on_wait", "on_resume",
+    "on_cancel",
+)  # fmt: skip
+
+
+def require_id(function: object, what: str, task_id: str) -> None:
+    """Refuse a decorator without an id. Raises DefinitionError."""
+    if function is None and task_id != "":
+        return
+    example = getattr(function, "__name__", "my_task").replace("_", "-")
+    raise DefinitionError(f'@{what} needs an id: write @{what}(id="{example}")')
+
+
+def refuse_unknown(unknown: Mapping[str, Any], what: str, task_id: str) -> None:
+    """Refuse options that there are not. Raises UnknownTaskOptionError with the closest."""
+    options = (*_OPTIONS, "schema") if what == "schema_task" else _OPTIONS
+    for word in unknown:
+        meant = " Use schema_task for that." if word == "schema" else closest(word, options)
+        raise UnknownTaskOptionError(
+            f"{what}(id={task_id!r}) has no option {word!r}.{meant} Options: {', '.join(options)}."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What a task is declared with, checked; its function is still to come."""
+
+    id: str
+    queue: Queue
+    declares_queue: bool
+    retry: Retry | None
+    schema: Schema | None
+    max_duration: float | None
+    worker_queue: str | None
+    description: str | None
+    hooks: Mapping[str, Hook]
+
+    def define(self, function: Any) -> TaskDefinition:
+        """Return the definition of the task with this function. Raises DefinitionError."""
+        where = f"task(id={self.id!r})"
+        if not callable(function) or inspect.isclass(function):
+            raise DefinitionError(f"@{where} stands above {function!r}, which is not a function")
+        if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+            raise DefinitionError(
+                f"@{where}: {function.__qualname__} is a generator; a task returns one value"
+            )
+        payload, ctx, signal = inspect_function(function, self.id)
+        code = inspect.unwrap(function).__code__
+        doc = str(inspect.getdoc(function) or "").split("\n", 1)[0]
+        return TaskDefinition(
+            id=self.id,
+            function=function,
+            is_async=inspect.iscoroutinefunction(function),
+            takes_payload=payload,
+            takes_ctx=ctx,
+            queue=self.queue,
+            retry=self.retry,
+            schema=self.schema,
+            max_duration=self.max_duration,
+            worker_queue=self.worker_queue,
+            description=self.description or doc or None,
+            file_path=code.co_filename,
+            line=code.co_firstlineno,
+            declares_queue=self.declares_queue,
+            takes_signal=signal,
+            hooks=self.hooks,
+        )
+
+
+def declared(
+    task_id: str,
+    *,
+    retry: Retry | Mapping[str, Any] | None,
+    queue: Queue | Mapping[str, Any] | str | None,
+    max_duration: float | str | None,
+    description: str | None,
+    worker_queue: str | None,
+    schema: Schema | None,
+    hooks: Mapping[str, Hook | None],
+) -> Declared:
+    """Check what a task is declared with. Raises DefinitionError."""
+    check.check_task_id(task_id)
+    where = f"task(id={task_id!r})"
+    its_queue, declares_queue = _queue(queue, task_id, where)
+    own_hooks = {
+        name: check_hook(name, hook, where) for name, hook in hooks.items() if hook is not None
+    }
+    return Declared(
+        id=task_id,
+        queue=its_queue,
+        declares_queue=declares_queue,
+        retry=Retry.of(retry, where=where),
+        schema=schema,
+        max_duration=_duration(max_duration, where),
+        worker_queue=worker_queue,
+        description=description,
+        hooks=own_hooks,
+    )
+
+
+def _duration(value: float | str | None, where: str) -> float | None:
+    if value is None:
+        return None
+    try:
+        seconds = parse_duration(value, name="max_duration") / 1000
+    except ValueError as problem:
+        raise DefinitionError(f"{where}: {problem}") from None
+    if seconds < MIN_DURATION:
+        raise DefinitionError(
+            f"{where}: max_duration={value!r} is under the minimum of {MIN_DURATION:g} seconds"
+        )
+    return seconds
+
+
+def _queue(
+    given: Queue | Mapping[str, Any] | str | None, task_id: str, where: str
+) -> tuple[Queue, bool]:
+    """Return the queue of a task, and whether that declares it: a bare name does not."""
+    if given is None:
+        return Queue(f"task/{task_id}"), True
+    if isinstance(given, Queue):
+        return given, True
+    if isinstance(given, str):
+        return Queue(check.check_queue_name(given)), False
+    if isinstance(given, Mapping):
+        for word in given:
+            if word not in ("name", "concurrency_limit"):
+                raise UnknownTaskOptionError(
+                    f"{where}: queue has no option {word!r}."
+                    f"{closest(word, ['name', 'concurrency_limit'])}"
+                )
+        limit = check.check_concurrency_limit(given.get("concurrency_limit"))
+        if (name := given.get("name")) is None:
+            return Queue(f"task/{task_id}", limit), True
+        return Queue(check.check_queue_name(name), limit), "concurrency_limit" in given
+    raise DefinitionError(
+        f"{where}: queue={given!r} is not a queue. Write queue=queue(name='shopify', "
+        "concurrency_limit=4), or queue={'concurrency_limit': 4} for the task's own queue."
+    )
