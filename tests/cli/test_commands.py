@@ -148,6 +148,28 @@ def test_interrupted_waiting_leaves_the_run(
     assert run.status == "queued"
 
 
+def test_tokens(command: Command) -> None:
+    token = command("tokens", "create", "--timeout", "2d", "--tag", "order:7").stdout.strip()
+    listed = json.loads(command("tokens", "list", "--tag", "order:7", "--json").stdout)["tokens"]
+    assert [(found["id"], found["status"]) for found in listed] == [(token, "WAITING")]
+    assert token in command("tokens", "list", "--status", "waiting").stdout
+    assert command("tokens", "complete", token, '{"ok": true}').stdout.split() == [
+        token,
+        "COMPLETED",
+    ]
+    again = command("tokens", "complete", token, "--json")
+    assert json.loads(again.stdout) == {"id": token, "completed": False}
+    shown = json.loads(command("tokens", "get", token, "--json").stdout)
+    assert (shown["status"], shown["output"]) == ("COMPLETED", {"ok": True})
+    assert "order:7" in command("tokens", "get", token).stdout
+
+
+def test_a_token_that_is_not_there(command: Command) -> None:
+    result = command("tokens", "complete", "waitpoint_nothing", "1")
+    assert result.exit_code == 1
+    assert "no token 'waitpoint_nothing'" in result.stderr
+
+
 def test_queues(command: Command, engine: Engine) -> None:
     engine.register("w1", queues={"mail": 3})
     command("trigger", "t", "--queue", "mail")
@@ -172,7 +194,7 @@ def test_version(command: Command) -> None:
 
 
 def test_every_command_has_help(command: Command) -> None:
-    names = ["dev", "worker", "trigger", "runs", "queues", "doctor", "version"]
+    names = ["dev", "worker", "trigger", "runs", "queues", "tokens", "doctor", "version"]
     listed = command("--help").stdout
     for name in names:
         assert name in listed

@@ -10,6 +10,7 @@ from trigger_celery.cli.doctor import doctor
 from trigger_celery.cli.options import ProjectGroup, project_options, shared_options
 from trigger_celery.cli.queues import queues
 from trigger_celery.cli.runs import runs
+from trigger_celery.cli.tokens import tokens
 from trigger_celery.cli.trigger import trigger
 from trigger_celery.cli.version import version
 from trigger_celery.cli.worker import worker
@@ -30,7 +31,7 @@ def cli() -> None:
     """
 
 
-for command in (dev, worker, trigger, runs, queues, doctor, version):
+for command in (dev, worker, trigger, runs, queues, tokens, doctor, version):
     cli.add_command(command)
 
 

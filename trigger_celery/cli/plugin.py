@@ -12,6 +12,7 @@ from trigger_celery.cli.options import ProjectGroup, shared_options
 from trigger_celery.cli.project import Project
 from trigger_celery.cli.queues import queues
 from trigger_celery.cli.runs import runs
+from trigger_celery.cli.tokens import tokens
 from trigger_celery.cli.trigger import trigger as trigger_command
 from trigger_celery.cli.version import version
 
@@ -41,5 +42,5 @@ def trigger() -> None:
     """Runs, queues and the state of trigger_celery."""
 
 
-for command in (trigger_command, runs, queues, doctor, version):
+for command in (trigger_command, runs, queues, tokens, doctor, version):
     trigger.add_command(command)

@@ -84,6 +84,9 @@ def _details(run: Run) -> list[tuple[str, str]]:
         ("concurrency key", run.concurrency_key or ""),
         ("priority", f"{run.priority:g} s" if run.priority else ""),
         ("tags", " ".join(run.tags)),
+        ("parent", run.parent_id or ""),
+        ("root", run.root_id or ""),
+        ("batch", run.batch_id or ""),
         (
             "attempts",
             f"{run.attempt_count}" + (f" of {run.max_attempts}" if run.max_attempts else ""),
@@ -114,7 +117,7 @@ def _details(run: Run) -> list[tuple[str, str]]:
 @json_option
 @click.pass_context
 def cancel(ctx: click.Context, run_ids: tuple[str, ...], as_json: bool) -> None:
-    """Cancel runs that have not started."""
+    """Cancel runs in any state, with all their descendants."""
     _ = project_of(ctx).trigger
     done: list[Run] = []
     problems: list[str] = []

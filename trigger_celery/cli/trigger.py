@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import click
 from trigger_celery.cli import output
 from trigger_celery.cli.failure import Failure, Misuse
 from trigger_celery.cli.options import ProjectCommand, json_option, project_of
+from trigger_celery.cli.payload import parse_json, read_payload
 from trigger_celery.cli.project import Project
 from trigger_celery.engine.querying import list_workers
 from trigger_celery.errors import DefinitionError, PollTimeoutError, closest
@@ -30,6 +29,7 @@ from trigger_celery.sdk import runs, tasks
 @click.option("--queue", help="The queue to use instead of the task's own.")
 @click.option("--concurrency-key", help="The queue's limit counts for each key by itself.")
 @click.option("--max-attempts", type=int, help="How often to try, the first time included.")
+@click.option("--max-duration", help="How long an attempt may be active: 300, 5m.")
 @click.option("--tag", "tags", multiple=True, help="Tag the run (repeat for several).")
 @click.option("--metadata", help="Metadata, a JSON object.")
 @click.option("--wait", is_flag=True, help="Wait for the end and print the output; 1 if it failed.")
@@ -48,10 +48,12 @@ def trigger(
     **given: Any,
 ) -> None:
     """Make a run of TASK. PAYLOAD is JSON, or - to read it from stdin."""
-    value = _payload(payload, file)
+    value = read_payload(payload, file)
     options = {name: option for name, option in given.items() if option not in ((), None)}
+    if "max_duration" in options:
+        options["max_duration"] = _number(options["max_duration"])
     if "metadata" in options:
-        options["metadata"] = _parse(options["metadata"], "--metadata")
+        options["metadata"] = parse_json(options["metadata"], "--metadata")
     seconds = None if timeout is None else parse_duration(_number(timeout), name="timeout") / 1000
     project = project_of(ctx)
     _ = project.trigger
@@ -75,29 +77,6 @@ def _number(text: str) -> str | float:
         return float(text)
     except ValueError:
         return text
-
-
-def _payload(text: str | None, file: Path | None) -> Any:
-    if text is not None and file is not None:
-        raise click.UsageError("give the payload or --file, not both")
-    if file is not None and str(file) != "-":
-        try:
-            return _parse(file.read_text("utf-8"), str(file))
-        except (OSError, UnicodeDecodeError) as problem:
-            raise click.UsageError(f"--file cannot be read: {problem}") from problem
-    if text == "-" or file is not None:
-        return _parse(sys.stdin.read(), "stdin")
-    return None if text is None else _parse(text, "the payload")
-
-
-def _parse(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as problem:
-        raise click.UsageError(
-            f"{where} is not JSON: {problem}. Objects are written '{{\"id\": 4711}}', "
-            "text is written '\"hello\"', quoted against the shell."
-        ) from problem
 
 
 def _say_if_unknown(project: Project, task: str) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from trigger_celery.engine import keys
 from trigger_celery.engine.querying import read_runs
 from trigger_celery.model.run import Run, RunStatus
 from trigger_celery.store.op import Flow, command
+
+T = TypeVar("T")
 
 BLOCK_MS = 1000
 MOST = 500
@@ -28,7 +30,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class RunEvent:
-    """One step of a run. `what` is queued, delayed, started, retry, requeued or a final status."""
+    """One step of a run.
+
+    `what` is queued, delayed, started, waiting, resumed, retry, requeued or a final status.
+    """
 
     at: datetime
     what: str
@@ -77,10 +82,11 @@ def _change(entry_id: str, flat: Sequence[bytes]) -> Change:
 
 
 class EventReader:
-    """Turns changes into events; remembers how often each run under way has started."""
+    """Turns changes into events; remembers how often each run under way has started, and which wait."""
 
     def __init__(self) -> None:
         self._starts: dict[str, int] = {}
+        self._waiting: dict[str, None] = {}
 
     def read(self, scope: str, changes: Sequence[Change]) -> Flow[list[RunEvent]]:
         """Return the events of the changes, with the runs as they are now."""
@@ -97,16 +103,22 @@ class EventReader:
             attempt = self._starts.get(run.id, 0)
             if change.status.is_final:
                 self._starts.pop(run.id, None)
+                self._waiting.pop(run.id, None)
             if what:
                 yield RunEvent(change.at, what, attempt, run)
 
     def _what(self, change: Change, run: Run) -> str:
         status = change.status
+        if status is RunStatus.WAITING:
+            _remember(self._waiting, run.id, None)
+        elif run.id in self._waiting and not status.is_final:
+            if status is not RunStatus.EXECUTING:
+                return ""  # it queues for its slot, or for a worker
+            del self._waiting[run.id]
+            return "resumed"
         if status is RunStatus.EXECUTING:
             starts = self._starts.pop(run.id, 0) + 1
-            self._starts[run.id] = starts
-            if len(self._starts) > _REMEMBERED:
-                del self._starts[next(iter(self._starts))]
+            _remember(self._starts, run.id, starts)
             return "started" if starts == 1 else "retry"
         if status is RunStatus.DEQUEUED:
             return ""
@@ -115,3 +127,9 @@ class EventReader:
         if status is RunStatus.QUEUED and run.id in self._starts:
             return "requeued"
         return status.value.lower()
+
+
+def _remember(known: dict[str, T], run_id: str, value: T) -> None:
+    known[run_id] = value
+    if len(known) > _REMEMBERED:
+        del known[next(iter(known))]

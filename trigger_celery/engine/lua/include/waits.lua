@@ -13,8 +13,9 @@ local function tell(own_post, owner, message)
 end
 
 local function resume(id, lane, owner, own_post, run, now, target)
-  local _, q, k = split(lane)
+  local wq, q, k = split(lane)
   hold({ id }, 1, q, k, owner, now)
+  if room(q, k) <= 0 then redis.call('ZREM', key_ready(wq), lane) end
   change(run, 'EXECUTING', now, 'told', now)
   tell(own_post, owner, 'resume ' .. id .. ' ' .. target)
 end
