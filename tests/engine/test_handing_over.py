@@ -16,9 +16,7 @@ def test_an_idle_session_gets_the_run_itself(engine: Engine) -> None:
     grant = attempts.handed(message.encode())
     assert (grant.id, grant.executing, grant.attempt, grant.payload) == (run, True, 1, '{"a": 1}')
     assert engine.status(run) == "EXECUTING"
-    assert engine.run(sessions.owned(engine.scope, "w1")) == {
-        run: Owned(grant.epoch, "EXECUTING")
-    }
+    assert engine.run(sessions.owned(engine.scope, "w1")) == {run: Owned(grant.epoch, "EXECUTING")}
 
 
 def test_it_is_not_idle_any_more_until_it_asks_again(engine: Engine) -> None:
@@ -78,3 +76,40 @@ def test_a_run_that_did_not_arrive_goes_back_without_an_attempt_used(engine: Eng
     ending = attempts.Ending(owned, how.epoch, "back", "", "")
     engine.run(attempts.finish(engine.scope, op_id(), [ending], RETENTION))
     assert (engine.status(run), engine.fields(run)["attempt"]) == ("QUEUED", "0")
+
+
+def test_a_run_handed_to_a_worker_that_was_gone_already_loses_no_attempt(engine: Engine) -> None:
+    engine.register(direct=True)
+    engine.take()
+    engine.clock.advance(5)  # it was killed; its lease has not lapsed yet
+    run = engine.create(max_attempts=1)
+    assert engine.status(run) == "EXECUTING"
+    engine.register("w2")
+    engine.let_lapse("w2")
+    again = engine.take_one("w2")
+    assert (again.id, again.attempt) == (run, 1)
+    assert engine.read(run).attempts == ()
+
+
+def test_a_run_handed_to_a_worker_that_was_seen_since_loses_its_attempt(engine: Engine) -> None:
+    engine.register(direct=True)
+    engine.take()
+    run = engine.create(max_attempts=1)
+    engine.clock.advance(5)
+    engine.take()  # it asks for more after what it was handed
+    engine.register("w2")
+    engine.let_lapse("w2")
+    assert engine.status(run) == "CRASHED"
+
+
+def test_a_run_that_takes_its_workers_down_is_handed_over_ten_times_at_most(
+    engine: Engine,
+) -> None:
+    engine.register(direct=True)
+    engine.take()
+    engine.clock.advance(5)
+    run = engine.create(max_attempts=1)
+    engine.client.hset(engine.key("run", run), "unsure", 10)
+    engine.register("w2")
+    engine.let_lapse("w2")
+    assert engine.status(run) == "CRASHED"

@@ -1,5 +1,5 @@
 -- Makes runs the children of the run that asks for them.
-local parent_status
+local parent_status, hurried
 local function adopt(id, now)
   if parent_status == nil then
     parent_status = redis.call('HGET', key_run(parent), 'status') or false
@@ -8,7 +8,8 @@ local function adopt(id, now)
   redis.call('SADD', key_children(parent), id)
   if parent_status == 'CANCELED' then
     redis.call('ZADD', key_timers(), now, timer_cancel(id))
-    hurry(now, now)
+    if not hurried then hurry(now, now) end
+    hurried = true
   end
   if FINAL[parent_status] then
     redis.call('PEXPIRE', key_children(parent), redis.call('PTTL', key_run(parent)))

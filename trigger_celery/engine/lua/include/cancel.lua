@@ -2,12 +2,9 @@
 -- timers, so that the cascade goes on when the caller is gone.
 -- INCLUDE seal
 local function cancel_children(id, now)
-  local due = false
-  for _, child in ipairs(redis.call('SMEMBERS', key_children(id))) do
-    redis.call('ZADD', key_timers(), now, timer_cancel(child))
-    due = true
-  end
-  if due then hurry(now, now) end
+  local children = redis.call('SMEMBERS', key_children(id))
+  for _, child in ipairs(children) do gather('ZADD', key_timers(), now, timer_cancel(child)) end
+  if #children > 0 then hurry(now, now) end
 end
 
 local function cancel(id, op_id, error, retention, now, freed)

@@ -10,7 +10,7 @@ local function deliver(wq, now, us)
     and redis.call('ZSCORE', key_workers(), session) then
     local popped, runs = redis.call('ZPOPMIN', key_ready(wq)), {}
     if popped[1] then
-      take_lane(popped[1], popped[2], 1, session, true, now, us, runs, {})
+      take_lane(popped[1], popped[2], 1, session, true, now, us, runs, {}, true)
       write_gathered()
       if runs[1] then message = 'run ' .. runs[1] end
     end

@@ -1,8 +1,8 @@
 -- Takes runs from a session that is gone: unstarted ones go back to where they stood, started
 -- ones get a new attempt if there is one left, else they end as CRASHED. An attempt that was still
 -- to begin after a short delay has not started: it begins elsewhere at its time. A waiting run goes
--- on waiting, without its memory; one that was told to go on after the session was last seen goes on
--- elsewhere as the same attempt: its worker may have been gone by then.
+-- on waiting, without its memory. What was handed over, or told to go on, after the session was last
+-- seen has not begun either, as its worker may have been gone by then; ten times at most.
 -- INCLUDE seal
 
 local function attempts_allowed(task, max)
@@ -16,11 +16,25 @@ local function last_seen(session)
   return math.max(tonumber(f[1] or '0'), tonumber(f[2] or '0'))
 end
 
+local MAX_UNSURE = 10
+
+-- A run that its session may never have heard of goes back, as the attempt it was.
+local function return_unheard(id, f, run, epoch, op_id, now)
+  redis.call('HDEL', key_run(id), 'post', 'told')
+  redis.call('HINCRBY', key_run(id), 'unsure', 1)
+  if f[15] then
+    change(run, 'QUEUED', now, 'op', op_id, 'epoch', epoch, 'resume', '1')
+  else
+    change(run, 'QUEUED', now, 'op', op_id, 'epoch', epoch, 'attempt', int(tonumber(f[7]) - 1))
+  end
+  enqueue(f[3], { int(tonumber(f[13]) - tonumber(f[14] or '0')), id })
+end
+
 -- counted: whether the loss counts towards the three after which a run ends.
 local function recover(id, session, op_id, error, counted, retention, now, freed)
   local f = redis.call('HMGET', key_run(id), 'status', 'owner', 'lane', 'created', 'n', 'watch',
     'attempt', 'since', 'task', 'max', 'lost', 'epoch', 'queued', 'prio', 'waits', 'waited',
-    'batch', 'resuming', 'told')
+    'batch', 'resuming', 'told', 'unsure')
   redis.call('SREM', key_owned(session), id)
   if f[2] ~= session then return nil end
   if f[1] == 'WAITING' or f[18] then
@@ -36,10 +50,9 @@ local function recover(id, session, op_id, error, counted, retention, now, freed
   local lost = tonumber(f[11] or '0') + (counted and started and 1 or 0)
   release(id, f[3], session, freed)
   redis.call('HDEL', key_run(id), 'owner')
-  if f[19] and tonumber(f[19]) >= last_seen(session) then
-    redis.call('HDEL', key_run(id), 'post', 'told')
-    change(run, 'QUEUED', now, 'op', op_id, 'epoch', epoch, 'resume', '1')
-    enqueue(f[3], { int(tonumber(f[13]) - tonumber(f[14] or '0')), id })
+  if started and f[19] and tonumber(f[19]) >= last_seen(session)
+    and tonumber(f[20] or '0') < MAX_UNSURE then
+    return_unheard(id, f, run, epoch, op_id, now)
     return 'QUEUED'
   end
   if delayed then

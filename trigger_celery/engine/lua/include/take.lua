@@ -15,7 +15,8 @@ local function describe(id, f, epoch, attempt, status)
   }, '\31')
 end
 
-local function grant(id, session, start, now, us)
+-- told: the session did not ask for it and may be gone.
+local function grant(id, session, start, now, us, told)
   local f = redis.call('HMGET', key_run(id), unpack(WANTED))
   if f[1] ~= 'QUEUED' then return nil end
   local run = { id = id, before = 'QUEUED', created = f[5], n = f[9], watched = f[10] }
@@ -31,13 +32,14 @@ local function grant(id, session, start, now, us)
     end
     change(run, 'EXECUTING', now, 'owner', session, 'epoch', epoch, 'attempt', attempt,
       'since', f[21] and f[23] or now, 'started', f[17] or now)
+    if told then redis.call('HSET', key_run(id), 'told', now) end
     return describe(id, f, epoch, attempt, 'EXECUTING')
   end
   change(run, 'DEQUEUED', now, 'owner', session, 'epoch', epoch)
   return describe(id, f, epoch, attempt, 'DEQUEUED')
 end
 
-local function take_lane(lane, vt, want, session, start, now, us, runs, ids)
+local function take_lane(lane, vt, want, session, start, now, us, runs, ids, told)
   local wq, q, k = split(lane)
   local free = room(q, k)
   local share = want
@@ -49,7 +51,7 @@ local function take_lane(lane, vt, want, session, start, now, us, runs, ids)
   local found = redis.call('ZPOPMIN', key_lane(lane), count)
   local first = #ids + 1
   for i = 1, #found, 2 do
-    local run = grant(found[i], session, start, now, us)
+    local run = grant(found[i], session, start, now, us, told)
     if run then
       runs[#runs + 1] = run
       ids[#ids + 1] = found[i]
@@ -97,7 +99,10 @@ local function take(op_id, session, worker_queues, want, start, now, us)
   end
   write_gathered()
   if #ids > 0 then
-    redis.call('HSET', key_worker(session), 'op', op_id, 'taken', table.concat(ids, ' '))
+    redis.call('HSET', key_worker(session), 'seen', now, 'op', op_id,
+      'taken', table.concat(ids, ' '))
+  else
+    redis.call('HSET', key_worker(session), 'seen', now)
   end
   for wq in string.gmatch(worker_queues, '%x+') do
     if #runs < want then
