@@ -35,11 +35,12 @@ current_scope: ContextVar[Scope | None] = ContextVar("trigger_scope", default=No
 class Scope:
     """Counts the durable calls of one asyncio task of a run, and the tasks it makes."""
 
-    __slots__ = ("_calls", "_path", "_tasks", "children", "durable", "parent", "waits")
+    __slots__ = ("_calls", "_path", "_tasks", "children", "durable", "parent", "task", "waits")
 
     def __init__(self, durable: Durable, path: str = "", parent: Scope | None = None) -> None:
         self.durable = durable
         self.parent = parent
+        self.task: asyncio.Task[Any] | None = None
         self.children = 0
         self.waits = 0
         self._path = path
@@ -91,9 +92,18 @@ class Ticket(Protocol):
         """There is nothing to wait for."""
         ...
 
+    async def abandon(self) -> None:
+        """The call that began it broke off: the run goes on without it, in its slot."""
+        ...
+
 
 class Parking(Protocol):
     """How a pool keeps a waiting run."""
+
+    @property
+    def stopped(self) -> RunLeaseLostError | None:
+        """What stops the run, if anything does."""
+        ...
 
     @property
     def post(self) -> str:
@@ -110,6 +120,10 @@ class Parking(Protocol):
 
     def check(self) -> None:
         """Raise what stops the run: cancelled, given up, over its time."""
+        ...
+
+    def close(self, reason: RunLeaseLostError) -> None:
+        """Refuse everything from now on."""
         ...
 
 
@@ -145,6 +159,13 @@ class Durable:
         """Whether every task of the run that has no tasks of its own is in a wait."""
         return all(scope.children or scope.waits for scope in self.scopes)
 
+    def close(self) -> None:
+        """The attempt is over: tasks of it that still wait end, and what it calls later is refused."""
+        self.parking.close(RunLeaseLostError(f"attempt {self.attempt} of {self.run_id} is over"))
+        for scope in list(self.scopes):
+            if scope.waits and scope.task is not None:
+                scope.task.cancel()
+
     def begin(self, call: str) -> tuple[str, Scope]:
         """Return the position of a durable call and who makes it.
 
@@ -170,6 +191,10 @@ class Durable:
         number = self._steps[key] = self._steps.get(key, 0) + 1
         return f"{key}#{number}"
 
+    def knows(self, path: str) -> bool:
+        """Whether the call at *path* was made before."""
+        return self.record is not None and path in self.record.calls
+
     def noted(self, path: str) -> str | None:
         """Return what the call at *path* had found before: the id behind a key, or None."""
         before = self.record.calls.get(path) if self.record is not None else None
@@ -186,6 +211,7 @@ class Durable:
 
 class _NoParking:
     post = ""
+    stopped = None
 
     def begin(self, target: str, scope: Scope, info: WaitInfo) -> Ticket:
         raise RuntimeError("this attempt cannot wait")
@@ -194,6 +220,9 @@ class _NoParking:
         return
 
     def check(self) -> None:
+        return
+
+    def close(self, reason: RunLeaseLostError) -> None:
         return
 
 
@@ -259,7 +288,7 @@ def durable_wait(
         )
         replies = yield [*prepare, wait_for]
     except BaseException:
-        ticket.drop()
+        yield Perform(ticket.abandon, ticket.drop)
         raise
     answer: waiting.Answer = replies[-1]
     if answer.word in ("waiting", "parked"):
@@ -308,5 +337,6 @@ def task_factory(
     child = scope.begin_task(getattr(coroutine, "__name__", "task"))
     inner.run(current_scope.set, child)
     task = asyncio.Task(coroutine, loop=loop, context=inner, **options)
+    child.task = task
     task.add_done_callback(child.end)
     return task

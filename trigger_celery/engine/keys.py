@@ -75,6 +75,9 @@ KEYS: tuple[Key, ...] = (
     Key("changes", (), "stream", "every change of a run: run, status, change number; about 10,000 entries", "permanent: trimmed at every write"),
 )  # fmt: skip
 
+MAX_CALLS = 10_000
+"""Durable calls of an attempt that are noted; it cannot wait more often."""
+
 PERMANENT = frozenset({"env", "clock", "worker_queues", "tasks", "changes", "queues"})
 """Keys that outlive every run; there is a bounded number of them per environment."""
 
@@ -118,5 +121,6 @@ def preludes() -> dict[str, str]:
     lines = {f"key_{kind.name}": _lua(kind) for kind in KEYS}
     lines["LEGAL"] = f"local LEGAL = '|{legal}|'"
     lines["MAX_LOSSES"] = f"local MAX_LOSSES = {MAX_LOSSES}"
+    lines["MAX_CALLS"] = f"local MAX_CALLS = {MAX_CALLS}"
     lines["REQUEUE_FROM_MS"] = f"local REQUEUE_FROM_MS = {REQUEUE_FROM_MS}"
     return lines

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trigger_celery.engine.scripts import SCRIPTS
+from trigger_celery.errors import TooManyCallsError
 from trigger_celery.model.packet import Packet
 from trigger_celery.store.op import Arg, Call, Flow
 
@@ -77,15 +78,18 @@ MAX_EVICTIONS = 200
 """Runs given up by one call."""
 
 
-def evict_runs(scope: str, runs: Sequence[tuple[str, str]]) -> Flow[list[str]]:
+def evict_runs(
+    scope: str, runs: Sequence[tuple[str, str]], *, if_needed: bool = False
+) -> Flow[list[str]]:
     """Give up the memory of waiting runs (id, epoch); answers evicted, granted or stale for each.
 
-    granted: the run was told to go on meanwhile, so its memory is needed.
+    granted: the run was told to go on meanwhile, so its memory is needed. With *if_needed* only
+    where other runs wait for a process; else the answer is kept.
     """
     answers: list[str] = []
     for start in range(0, len(runs), MAX_EVICTIONS):
         pairs: list[Arg] = [part for run in runs[start : start + MAX_EVICTIONS] for part in run]
-        reply = yield SCRIPTS.evict_runs(scope, pairs)
+        reply = yield SCRIPTS.evict_runs(scope, pairs, None, if_needed="1" if if_needed else "0")
         answers += (answer.decode() for answer in reply)
     return answers
 
@@ -93,7 +97,10 @@ def evict_runs(scope: str, runs: Sequence[tuple[str, str]]) -> Flow[list[str]]:
 def record_step(
     scope: str, run_id: str, epoch: str, path: str, call: str, name: str, result: Packet
 ) -> Flow[Packet | None]:
-    """Keep the result of a step and return the one that counts, the first; None: not our run."""
+    """Keep the result of a step and return the one that counts, the first; None: not our run.
+
+    Raises TooManyCallsError over 10,000 steps of a run.
+    """
     word, *rest = yield SCRIPTS.record_step(
         scope,
         run_id=run_id,
@@ -106,6 +113,10 @@ def record_step(
     )
     if word == b"stale":
         return None
+    if word == b"full":
+        raise TooManyCallsError(
+            f"run {run_id} has 10,000 steps, the limit: split it into child runs"
+        )
     return Packet(rest[1].decode(), rest[0].decode())
 
 

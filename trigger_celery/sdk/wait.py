@@ -11,7 +11,13 @@ from typing import Any, Final, TypeVar, overload
 from pydantic import TypeAdapter, ValidationError
 
 from trigger_celery.bridge import context
-from trigger_celery.bridge.durable import Durable, current_durable, durable_wait, require_run
+from trigger_celery.bridge.durable import (
+    Durable,
+    Scope,
+    current_durable,
+    durable_wait,
+    require_run,
+)
 from trigger_celery.engine import waitpoints
 from trigger_celery.engine.waitpoints import NewWaitpoint, Noted, TokenFilter
 from trigger_celery.errors import (
@@ -89,11 +95,9 @@ def until(
             "there is wait.for_duration"
         )
     at = datetime.fromtimestamp(delay.at_ms / 1000, UTC)
-    if throw_if_in_the_past and at < datetime.now(UTC):
-        raise DateInPastError(f"wait.until(date={date!r}): the date is in the past")
     key = check_key(idempotency_key)
     ttl = check_ttl(idempotency_key_ttl, waitpoints.KEY_TTL_MS)
-    return _date_op("wait.until", delay, at, key, ttl)
+    return _date_op("wait.until", delay, at, key, ttl, refuse_past=throw_if_in_the_past)
 
 
 def create_token(
@@ -311,21 +315,38 @@ def _length(duration: str | float | timedelta | None, units: dict[str, float]) -
     return parse_duration(total / 1000)
 
 
-def _date_op(what: str, due: Delay, at: datetime, key: str, ttl: int) -> Op[None]:
+def _date_op(
+    what: str, due: Delay, at: datetime, key: str, ttl: int, *, refuse_past: bool = False
+) -> Op[None]:
     bound = context.current()
     require_run(f"{what}()")
-    retention = bound.settings.run_retention
-    return bound.op(_date_flow(bound.scope, retention, what, due, at, key, ttl), what)
+
+    def flow() -> Flow[None]:
+        durable = require_run(f"{what}()")
+        if due.after_ms == 0:
+            return
+        position = durable.begin(what)
+        # A replay may come to a date that was in the future when the run began to wait for it.
+        if refuse_past and at < datetime.now(UTC) and not durable.knows(position[0]):
+            raise DateInPastError(f"{what}(date={at.isoformat()}): the date is in the past")
+        retention = bound.settings.run_retention
+        yield from _date_flow(bound.scope, retention, position, what, due, at, key, ttl)
+
+    return bound.op(flow(), what)
 
 
 def _date_flow(
-    scope: str, retention: int, what: str, due: Delay, at: datetime, key: str, ttl: int
+    scope: str,
+    retention: int,
+    position: tuple[str, Scope],
+    what: str,
+    due: Delay,
+    at: datetime,
+    key: str,
+    ttl: int,
 ) -> Flow[None]:
     durable = require_run(f"{what}()")
-    if due.after_ms == 0:
-        return
     info = WaitInfo("duration", date=at)
-    position = durable.begin(what)
     new = NewWaitpoint(durable.id_of("waitpoint", position[0]), "DATETIME", due, key, ttl)
     if not key:
         prepare = [waitpoints.create_waitpoint(scope, new, retention)]

@@ -10,8 +10,10 @@ import asyncio
 import contextvars
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
+
+from trigger_celery.bridge.durable import task_factory
 
 T = TypeVar("T")
 
@@ -32,14 +34,25 @@ class BackgroundLoop:
             with self._lock:
                 if self._pid != os.getpid() or self._loop is None:
                     loop = asyncio.new_event_loop()
+                    loop.set_task_factory(task_factory)
                     threading.Thread(
                         target=loop.run_forever, name="trigger-background-loop", daemon=True
                     ).start()
                     self._loop, self._pid = loop, os.getpid()
         return self._loop
 
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Return the loop of this process, running."""
+        return self._running()
+
+    def run(
+        self,
+        coroutine: Coroutine[Any, Any, T],
+        attach: Callable[[asyncio.Task[Any]], None] | None = None,
+    ) -> T:
         """Run the coroutine in the caller's context and wait for its result.
+
+        *attach* gets its task, on the loop.
 
         When the waiting thread is interrupted (soft time limit, terminate), the coroutine is
         cancelled and gets a few seconds to end.
@@ -49,7 +62,10 @@ class BackgroundLoop:
         context = contextvars.copy_context()
 
         def begin() -> None:
-            outcome.task = loop.create_task(coroutine, context=context)
+            # Not by the task factory: this is the first task of the run, not one that it makes.
+            outcome.task = asyncio.Task(coroutine, loop=loop, context=context)
+            if attach is not None:
+                attach(outcome.task)
             outcome.task.add_done_callback(outcome.settle)
 
         loop.call_soon_threadsafe(begin)

@@ -10,6 +10,7 @@ from typing import Any
 
 from billiard import common as billiard_common
 from billiard.einfo import ExceptionInfo
+from billiard.process import current_process
 from celery import _state
 from celery.app.trace import build_tracer
 from celery.concurrency.base import BasePool, apply_target
@@ -31,6 +32,7 @@ __all__ = [
     "cause",
     "consumed_queues",
     "current_job",
+    "current_process",
     "dropped",
     "follow_job",
     "scale",

@@ -11,22 +11,28 @@ from typing import Any
 
 from trigger_celery.bridge import context
 from trigger_celery.bridge.binding import TriggerCelery
+from trigger_celery.bridge.durable import current_scope
 from trigger_celery.bridge.registry import REGISTRY
+from trigger_celery.engine import waiting
 from trigger_celery.engine.attempts import Ending, Grant
+from trigger_celery.errors import RunLeaseLostError
 from trigger_celery.worker.background_loop import BACKGROUND
 from trigger_celery.worker.celery_internals import (
     ExceptionInfo,
     being_terminated,
     current_job,
+    current_process,
     follow_job,
     trace,
 )
 from trigger_celery.worker.executor import RunExecution, invoke_async, invoke_sync
+from trigger_celery.worker.holding import Holder, holder_of, look_for_cancels
+from trigger_celery.worker.interrupting import allow_interrupts, forget_interrupt
 
 logger = logging.getLogger("trigger_celery.worker")
 
-Outcome = tuple[int, Any, float, Ending]
-"""Celery's (failed, value, seconds), and how the attempt ended."""
+Outcome = tuple[int, Any, float, Ending | None]
+"""Celery's (failed, value, seconds), and how the attempt ended: None when the run was given up."""
 
 
 def run_in_pool(grant: Grant, request: dict[str, Any]) -> Outcome | ExceptionInfo:
@@ -42,15 +48,23 @@ def run_in_pool(grant: Grant, request: dict[str, Any]) -> Outcome | ExceptionInf
 
 
 def _execute(trigger: TriggerCelery, grant: Grant, request: dict[str, Any]) -> Outcome:
-    execution = RunExecution(trigger, REGISTRY.tasks[grant.task], grant, _invoke)
+    holder = _hold(trigger, grant)
+    execution = holder.execution
     task = trigger.app.tasks[grant.task]
     follow_job(task)
     job = current_job.set(execution)
     running = context.current_execution.set(execution)
+    scope = current_scope.set(execution.durable.root)
     request["retries"] = grant.attempt - 1
     try:
-        failed, value, seconds = trace(task, grant.id, request["args"], request)
-        execution.conclude(failed, value)
+        with holder:
+            if grant.resumed:
+                flow = waiting.read_record(trigger.scope, grant.id)
+                execution.durable.record = trigger.store.run_blocking(flow)
+            failed, value, seconds = trace(task, grant.id, request["args"], request)
+            execution.conclude(failed, value)
+    except RunLeaseLostError:
+        failed, value, seconds = 0, None, 0.0
     except Exception as problem:
         # Soft limits reach the tracer as they are; the run must end all the same.
         if execution.ending is None:
@@ -59,19 +73,38 @@ def _execute(trigger: TriggerCelery, grant: Grant, request: dict[str, Any]) -> O
             execution.fail(problem)
         failed, value, seconds = 1, ExceptionInfo(), 0.0
     finally:
+        forget_interrupt()
+        current_scope.reset(scope)
         context.current_execution.reset(running)
         current_job.reset(job)
-    assert execution.ending is not None  # noqa: S101 - concluded or failed
-    return failed, value, seconds, execution.ending
+    recorded = execution.canceled or holder.recorded
+    return failed, value, seconds, None if recorded else execution.ending
+
+
+def _hold(trigger: TriggerCelery, grant: Grant) -> Holder:
+    """Return what keeps the run while it is executed here. A main thread can be interrupted."""
+    execution = RunExecution(trigger, REGISTRY.tasks[grant.task], grant, _invoke)
+    process = current_process()
+    in_child = process.name != "MainProcess" and allow_interrupts(look_for_cancels)
+    return Holder(execution, killable=in_child)
 
 
 def _invoke(execution: RunExecution) -> Any:
     try:
         if execution.definition.is_async:
-            return BACKGROUND.run(invoke_async(execution))
+            return BACKGROUND.run(_on_background(execution), holder_of(execution).attach)
         return invoke_sync(execution)
     except BaseException as problem:
+        stopped = execution.parking.stopped
+        if stopped is not None:
+            raise stopped from problem
         # A soft time limit interrupts the thread that waits for the coroutine.
         if execution.ending is None and not being_terminated():
             raise execution.fail(problem) from problem
         raise
+
+
+async def _on_background(execution: RunExecution) -> Any:
+    value = await invoke_async(execution)
+    await execution.parking.regain()
+    return value

@@ -25,7 +25,7 @@ from trigger_celery.bridge.context import (
     RunContext,
     TaskContext,
 )
-from trigger_celery.bridge.durable import Durable
+from trigger_celery.bridge.durable import Durable, current_scope
 from trigger_celery.bridge.hooks import call_hooks
 from trigger_celery.bridge.registry import REGISTRY, TaskDefinition
 from trigger_celery.bridge.signal import RunSignal
@@ -101,7 +101,12 @@ class RunExecution:
         hooks = REGISTRY.hooks_of(self.definition, name)
         if hooks:
             everything = {"payload": self.payload(), "ctx": self.ctx, "task": self.definition.id}
-            await call_hooks(hooks, {**everything, **offered})
+            # Not called again in a replay: what hooks do is no durable call of the run.
+            before = current_scope.set(None)
+            try:
+                await call_hooks(hooks, {**everything, **offered})
+            finally:
+                current_scope.reset(before)
 
     async def wait(self, info: WaitInfo) -> None:
         """Tell the hooks that the run begins to wait."""
@@ -148,7 +153,7 @@ class RunExecution:
 
     def succeed(self, value: Any) -> Any:
         """Encode the output and note that the run is done. Raises OutputError."""
-        if self.canceled or self._timed_out:
+        if self.void:
             return value
         self._stage = "output"
         packet = encode(value, error=OutputError, too_large=OutputError, what="output")
@@ -158,7 +163,7 @@ class RunExecution:
     def fail(self, problem: BaseException) -> Exception:
         """Decide what follows from the exception, note it, and return what Celery shall see."""
         shown = problem if isinstance(problem, Exception) else _as_exception(problem)
-        if self.canceled or self._timed_out:
+        if self.void:
             return shown
         retryable = self._stage == "run" and not isinstance(problem, NEVER_RETRIED)
         delay = decide(self.policy, self.grant.attempt, retryable=retryable, rng=random.random)
@@ -184,16 +189,24 @@ class RunExecution:
             self.fail(problem)
 
     @property
-    def _timed_out(self) -> bool:
-        return self.ending is not None and self.ending.detail == "TIMED_OUT"
+    def void(self) -> bool:
+        """Whether the run was taken away or stopped: what its code does then does not count."""
+        timed_out = self.ending is not None and self.ending.detail == "TIMED_OUT"
+        return self.canceled or timed_out or self.durable.parking.stopped is not None
 
-    def time_out(self, problem: BaseException) -> None:
+    def over_duration(self) -> str:
+        """Return the message for an attempt that took too long."""
+        return f"run {self.grant.id} was active for its maximum duration of {self.max_duration:g} s"
+
+    def time_out(self, problem: BaseException) -> Ending:
         """Note that the attempt took too long; whatever its code does then does not count."""
         error = RunError.internal("MAX_DURATION_EXCEEDED", str(problem))
-        self._end("failed", "TIMED_OUT", error)
+        return self._end("failed", "TIMED_OUT", error)
 
-    def _end(self, kind: Any, detail: str | int, error: RunError) -> None:
-        self.ending = Ending(self.grant.id, self.grant.epoch, kind, detail, dump_error(error))
+    def _end(self, kind: Any, detail: str | int, error: RunError) -> Ending:
+        ending = Ending(self.grant.id, self.grant.epoch, kind, detail, dump_error(error))
+        self.ending = ending
+        return ending
 
     def _describe(self, problem: BaseException) -> RunError:
         problem.__traceback__ = _user_part(problem.__traceback__)

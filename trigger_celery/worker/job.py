@@ -33,6 +33,8 @@ class Job:
     result: Any = None
     """What the pool answered when the attempt was handed to it."""
     accepted: bool = False
+    pid: int = 0
+    """The pool process that executes the attempt, where there is one."""
     waiting: bool = False
     """Between two attempts, for the delay of the retry."""
     since: float = field(default_factory=time.monotonic)

@@ -69,6 +69,7 @@ class LoopAttempts:
             )
             return None
         finally:
+            execution.durable.close()
             if job.active is not None:
                 job.active.pause()
         return result

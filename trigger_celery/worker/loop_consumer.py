@@ -213,8 +213,11 @@ class LoopConsumer:
             await asyncio.sleep(0.5)
             return
         for (run_id, _), answer in zip(runs, answers, strict=True):
+            job = self._jobs.get(run_id)
             if answer != "granted":
                 self._drop(run_id, RunEvictedError(f"run {run_id} waits without its process"))
+            elif job is not None and job.execution is not None:
+                job.execution.parking.look_again()
 
     async def _hand_over_parked(self) -> None:
         """This worker ends: any other may go on with the runs that wait here."""

@@ -8,11 +8,12 @@ a waiting run has its slot back.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import threading
 import time
-from collections.abc import Awaitable, Callable
-from contextvars import Context
-from typing import Protocol
+from collections.abc import Callable, Coroutine
+from contextvars import Context, copy_context
+from typing import Any, Protocol
 
 from trigger_celery.bridge.durable import Durable, Scope
 from trigger_celery.engine import waiting
@@ -20,6 +21,8 @@ from trigger_celery.errors import RunEvictedError, RunLeaseLostError, StoreError
 from trigger_celery.model.wait import WaitInfo
 from trigger_celery.store.store import Store
 
+LOOK_WHILE_HELD = 0.1
+"""Seconds between looks whether others need the process of a waiting run."""
 HOOKLESS_WAIT = 5.0
 """A wait for time up to so many seconds calls no hooks."""
 
@@ -71,20 +74,26 @@ class Ticket:
         if self._event is not None:
             self._event.set()
 
+    def free_thread(self) -> None:
+        """Let a thread that waits here look again."""
+        if self._event is not None:
+            self._event.set()
+
     async def wait(self) -> None:
         """Wait without holding a slot of the pool once nothing else of the run is to do."""
+        self.park = False
         hooks = self._parking.hooks_of(self)
-        if hooks is not None:
-            await hooks.wait(self.info)
-        if not self.fired:
-            self._future = asyncio.get_running_loop().create_future()
-            self._parking.reconsider()
-            try:
+        try:
+            if hooks is not None:
+                await hooks.wait(self.info)
+            if not self.fired:
+                self._future = asyncio.get_running_loop().create_future()
+                self._parking.reconsider()
                 await self._future
-            except asyncio.CancelledError:
-                self.drop()
-                await self._parking.regain()
-                raise
+        except BaseException:
+            self.drop()
+            await self._parking.regain()
+            raise
         self.drop()
         self._parking.check()
         if hooks is not None:
@@ -92,12 +101,25 @@ class Ticket:
 
     def wait_sync(self) -> None:
         """Block the thread for a while; then give the memory up by RunEvictedError."""
+        hooks = self._parking.hooks_of(self)
         event = self._event = threading.Event()
-        if not self.fired:
-            self._parking.reconsider()
-            self._parking.hold(self, event)
-        self.drop()
+        try:
+            if hooks is not None:
+                self._parking.call_sync(hooks.wait(self.info))
+            if not self.fired:
+                self._parking.reconsider()
+                self._parking.hold(self, event)
+        finally:
+            self.drop()
         self._parking.check()
+        if hooks is not None:
+            self._parking.call_sync(hooks.resume(self.info))
+
+    async def abandon(self) -> None:
+        """The call that began the wait broke off; it may have counted all the same."""
+        self.park = False
+        self.drop()
+        await self._parking.regain()
 
     def drop(self) -> None:
         """Nothing more is waited for here."""
@@ -182,23 +204,30 @@ class RunParking:
             self.ready.add(target)
         if word == "resume":
             self._set_parked(False)
-        self._fire_ready()
+        if not self._fire_ready() and word == "resume":
+            # What is done is nothing that the code still waits for: it had given it up.
+            self.reconsider()
 
-    def _fire_ready(self) -> None:
+    def _fire_ready(self) -> bool:
         if self.parked:
-            return
-        for target in self.ready:
-            for ticket in list(self._tickets.get(target, ())):
-                ticket.fire()
+            return False
+        tickets = [ticket for target in self.ready for ticket in self._tickets.get(target, ())]
+        for ticket in tickets:
+            ticket.fire()
         self.ready.clear()
+        return bool(tickets)
 
     def _set_parked(self, parked: bool) -> None:
         if self.parked is parked:
             return
         self.parked = parked
-        if not parked and self._back is not None and not self._back.done():
-            self._back.set_result(None)
+        if not parked:
+            self._let_back()
         self._keeper.parked(self)
+
+    def _let_back(self) -> None:
+        if self._back is not None and not self._back.done():
+            self._back.set_result(None)
 
     def reconsider(self) -> None:
         """Give the slot back if nothing of the run is left to do but wait."""
@@ -208,13 +237,13 @@ class RunParking:
             self._asked = True
             self._on_loop(self._park)
 
-    def _on_loop(self, function: Callable[[], Awaitable[None]]) -> None:
+    def _on_loop(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
         loop = self.loop
         assert loop is not None  # noqa: S101 - callers looked
 
         def begin() -> None:
             # In a context of its own: it is not a task of the run.
-            loop.create_task(function(), context=Context())  # type: ignore[arg-type]
+            loop.create_task(function(), context=Context())
 
         loop.call_soon_threadsafe(begin)
 
@@ -250,31 +279,76 @@ class RunParking:
     def stop(self, reason: RunLeaseLostError) -> None:
         """Let no wait go on: the code of the run gets *reason*. On the loop's thread, if any."""
         self.stopped = self.stopped or reason
+        self._let_back()
         for tickets in list(self._tickets.values()):
             for ticket in list(tickets):
                 ticket.fire()
+
+    def close(self, reason: RunLeaseLostError) -> None:
+        """The attempt is over: refuse everything from now on; threads that wait end."""
+        self.stopped = self.stopped or reason
+        self._let_back()
+        for tickets in list(self._tickets.values()):
+            for ticket in tickets:
+                ticket.free_thread()
 
     async def regain(self) -> None:
         """Get the slot back after the task's own code gave a wait up, or ended without it."""
         if not self.parked or self.stopped is not None:
             return
+        if self._back is None or self._back.done():
+            self._back = asyncio.get_running_loop().create_future()
+            self._on_loop(self._ask_back)
+        await asyncio.shield(self._back)
+
+    async def _ask_back(self) -> None:
+        """Ask for the slot until the server hears it; the mailbox brings it."""
         durable = self.durable
-        self._back = asyncio.get_running_loop().create_future()
-        await self._store.run_async(
-            waiting.resume_run(self._store.scope, durable.run_id, durable.epoch)
-        )
-        if self.parked:
-            await self._back
+        while self.parked and self.stopped is None:
+            try:
+                answer = await self._store.run_async(
+                    waiting.resume_run(self._store.scope, durable.run_id, durable.epoch)
+                )
+            except StoreError:
+                await asyncio.sleep(0.5)
+                continue
+            if answer == "stale":
+                self.stop(RunLeaseLostError(f"run {durable.run_id} belongs to another worker now"))
+            return
+
+    def call_sync(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run hooks for sync code: on the worker's loop, if it has one, in the run's context."""
+        if self.loop is None:
+            asyncio.run(coroutine)
+            return
+        loop, inside = self.loop, copy_context()
+        done: concurrent.futures.Future[None] = concurrent.futures.Future()
+
+        async def call() -> None:
+            try:
+                await coroutine
+            except BaseException as problem:
+                done.set_exception(problem)
+            else:
+                done.set_result(None)
+
+        loop.call_soon_threadsafe(lambda: loop.create_task(call(), context=inside))
+        done.result()
 
     def hold(self, ticket: Ticket, event: threading.Event) -> None:
         """Block until *event*, at most the hold time, then evict the run. Raises RunEvictedError."""
         durable, scope = self.durable, self._store.scope
         deadline = time.monotonic() + self._hold_seconds
-        while not event.wait(max(0.0, deadline - time.monotonic())):
-            pair = [(durable.run_id, durable.epoch)]
-            answer = self._store.run_blocking(waiting.evict_runs(scope, pair))[0]
+        while not event.wait(max(0.0, min(LOOK_WHILE_HELD, deadline - time.monotonic()))):
+            flow = waiting.evict_runs(
+                scope, [(durable.run_id, durable.epoch)], if_needed=time.monotonic() < deadline
+            )
+            answer = self._store.run_blocking(flow)[0]
+            if answer == "kept":
+                continue
             if answer != "granted":
-                raise RunEvictedError(f"run {durable.run_id} waits without its process")
+                self.stopped = RunEvictedError(f"run {durable.run_id} waits without its process")
+                raise self.stopped
             # It executes: because this wait is over and the news was lost, or for another wait.
             look = waiting.park_run(scope, durable.run_id, durable.epoch, [ticket.target])
             if self._store.run_blocking(look).word == "ready":

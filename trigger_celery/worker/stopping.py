@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 
 from trigger_celery.errors import MaxDurationExceededError, RunCanceledError
-from trigger_celery.worker.executor import RunExecution
 from trigger_celery.worker.job import Job
 
 logger = logging.getLogger("trigger_celery.worker")
@@ -44,19 +43,11 @@ class ActiveTime:
             self._left -= time.monotonic() - self._since
 
 
-def exceeded(execution: RunExecution) -> MaxDurationExceededError:
-    """Return the error of an attempt that took too long."""
-    return MaxDurationExceededError(
-        f"run {execution.grant.id} was active for its maximum duration of "
-        f"{execution.max_duration:g} s"
-    )
-
-
 def stop_for_duration(job: Job) -> None:
     """End the attempt as TIMED_OUT; its code is stopped at its next await."""
     execution = job.execution
     if execution is not None and execution.ending is None:
-        problem = exceeded(execution)
+        problem = MaxDurationExceededError(execution.over_duration())
         execution.time_out(problem)
         execution.parking.stop(problem)
         job.cancel()

@@ -29,11 +29,14 @@ from trigger_celery.worker.celery_internals import (
     dropped,
     scale,
     shutting_down_cold,
+    task_ready,
 )
 from trigger_celery.worker.child import Outcome, run_in_pool
+from trigger_celery.worker.holding import cancel_here, cancel_in
 from trigger_celery.worker.job import Job, back, lost, next_attempt, stays
 from trigger_celery.worker.loop_consumer import MAX_TAKE
 from trigger_celery.worker.mail import LOOK_EVERY
+from trigger_celery.worker.parking import split_message
 from trigger_celery.worker.recording import log_delay, log_refusal
 from trigger_celery.worker.request import EventSender, make_request
 from trigger_celery.worker.session import ServiceRunner, WorkerSession
@@ -266,7 +269,7 @@ class ThreadConsumer:
         request.request_dict["hostname"] = self._worker.hostname
 
         def accepted(pid: int, at: float) -> None:
-            job.accepted = True
+            job.accepted, job.pid = True, pid
             request.on_accepted(pid, at)
 
         job.result = self._worker.pool.apply_async(
@@ -287,6 +290,11 @@ class ThreadConsumer:
             self._broke(job, outcome)
             return
         failed, value, seconds, ending = outcome
+        if ending is None:  # the run was cancelled, or waits without its process
+            self._drop(job)
+            self._news.put(None)
+            task_ready(job.request)
+            return
         self._release(job, ending)
         job.request.on_success((failed, value, seconds))
 
@@ -345,6 +353,16 @@ class ThreadConsumer:
         else:
             self._drop(job)
 
+    def _cancel(self, run_id: str, epoch: str) -> None:
+        """The run was cancelled: tell its code, wherever it is executed."""
+        job = self._jobs.get(run_id)
+        if job is None or job.grant.epoch != epoch or cancel_here(run_id, epoch):
+            return
+        if job.waiting or not job.accepted:
+            self._drop(job)
+            return
+        cancel_in(self._worker.pool, job, lambda: self._jobs.get(run_id) is job)
+
     def _replace_session(self) -> None:
         """Go on as a new session; what the old one started cannot be recorded any more."""
         self._lost = False
@@ -368,6 +386,8 @@ class ThreadConsumer:
                 continue
             if message == b"timer":
                 self._services.poke("promoter")
+            elif message is not None and message.startswith(b"cancel "):
+                self._cancel(*split_message(message)[1:])
             else:
                 self._hungry = True
                 self._news.put(None)

@@ -50,6 +50,11 @@ for i = items, #ARGV, 3 do
   local id = ARGV[i]
   if redis.call('EXISTS', key_run(id)) == 1 then
     answers[#answers + 1] = 'again'
+    -- In a pipeline of which the server did not know every script, a run may be created before
+    -- its batch is announced, and may have ended by now.
+    if batch ~= '' and FINAL[redis.call('HGET', key_run(id), 'status')] then
+      redis.call('SREM', key_batch_left(batch), id)
+    end
   else
     local status, due, score = make(q, now, id, ARGV[i + 1], ARGV[i + 2])
     answers[#answers + 1] = status

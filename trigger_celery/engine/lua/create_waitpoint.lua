@@ -23,7 +23,7 @@ end
 
 local function note(found, word)
   local status = run_id ~= '' and redis.call('HGET', key_run(run_id), 'status')
-  if status and not FINAL[status] then
+  if status and not FINAL[status] and redis.call('HLEN', key_calls(run_id)) < MAX_CALLS then
     redis.call('HSET', key_calls(run_id), path, call .. '\31' .. found)
     redis.call('HSET', key_run(run_id), 'waits', '1')
   end

@@ -12,7 +12,6 @@
 -- INCLUDE lanes
 -- INCLUDE slots
 local now = clock()
-local MAX_CALLS = 10000
 local f = redis.call('HMGET', key_run(run_id), 'status', 'epoch', 'lane', 'created', 'n', 'watch',
   'owner', 'post', 'resuming')
 if f[2] ~= epoch or not (f[1] == 'EXECUTING' or f[1] == 'WAITING' or f[9]) then

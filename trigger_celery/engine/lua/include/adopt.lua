@@ -18,5 +18,8 @@ end
 local function note_call()
   if FINAL[parent_status or 'FAILED'] then return end
   redis.call('HSET', key_run(parent), 'waits', '1')
-  if path ~= '' then redis.call('HSET', key_calls(parent), path, call) end
+  -- Above the bound nothing is noted: the id of the run alone keeps a repeat harmless.
+  if path ~= '' and redis.call('HLEN', key_calls(parent)) < MAX_CALLS then
+    redis.call('HSET', key_calls(parent), path, call)
+  end
 end
