@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from trigger_celery.engine.querying import wait_for_end
 from trigger_celery.engine.scripts import SCRIPTS
 from trigger_celery.model.duration import Delay
-from trigger_celery.model.packet import Packet
+from trigger_celery.model.ids import token
+from trigger_celery.model.packet import JSON, Packet
 from trigger_celery.model.run import Run
 from trigger_celery.store.op import Arg, Call, Flow, Listen
 
@@ -60,19 +61,29 @@ class NewRun:
 
 
 def _item(run: NewRun) -> tuple[Arg, ...]:
-    delay = run.delay
+    """Return the run as arguments of `create_runs`."""
+    payload, delay = run.payload, run.delay
     if run.failed:
-        return run.id, "failed", 0, 0, "application/json", run.failed, "", ""
-    if delay is None:
-        mode, amount = "now", 0
-    elif delay.after_ms is not None:
-        mode, amount = "in", delay.after_ms
-    else:
-        mode, amount = "at", delay.at_ms or 0
-    return (
-        run.id, mode, amount, run.priority_ms, run.payload.type, run.payload.data,
-        "\x1f".join(run.tags), run.metadata,
-    )  # fmt: skip
+        return run.id, run.failed, _details(run, "failed", 0)
+    if delay is not None:
+        mode, amount = ("at", delay.at_ms) if delay.after_ms is None else ("in", delay.after_ms)
+        return run.id, payload.data, _details(run, mode, amount or 0)
+    if payload.type == JSON and not (run.priority_ms or run.tags or run.metadata):
+        return run.id, payload.data, ""
+    return run.id, payload.data, _details(run, "now", 0)
+
+
+def _details(run: NewRun, mode: str, delay_ms: int) -> str:
+    tags = "\x1f".join(run.tags)
+    mime = JSON if run.failed else run.payload.type
+    return f"{mode}\x1e{delay_ms}\x1e{run.priority_ms}\x1e{mime}\x1e{tags}\x1e{run.metadata}"
+
+
+def _lane(place: Placement) -> str:
+    if not place.declared:
+        return ""
+    key = place.concurrency_key
+    return f"{token(place.worker_queue)}:{token(place.queue)}:{token(key) if key else ''}"
 
 
 def _call(
@@ -88,9 +99,9 @@ def _call(
         items,
         None,
         task=place.task,
-        declared="1" if place.declared else "0",
-        worker_queue=place.worker_queue,
         queue=place.queue,
+        lane=_lane(place),
+        worker_queue=place.worker_queue,
         key=place.concurrency_key,
         max="" if place.max_attempts is None else place.max_attempts,
         max_duration="" if place.max_duration_ms is None else place.max_duration_ms,

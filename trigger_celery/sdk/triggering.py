@@ -12,7 +12,7 @@ from trigger_celery.bridge.durable import current_durable, durable_wait, require
 from trigger_celery.bridge.registry import REGISTRY, TaskDefinition
 from trigger_celery.bridge.request import build_run
 from trigger_celery.engine.querying import read_run
-from trigger_celery.engine.triggering import NOWHERE, NewRun, Origin, create_call, create_run
+from trigger_celery.engine.triggering import NOWHERE, NewRun, Origin, create_call
 from trigger_celery.model.duration import parse_duration
 from trigger_celery.model.wait import WaitInfo
 from trigger_celery.sdk.handle import RunHandle
@@ -29,7 +29,7 @@ def trigger(
 
     def flow() -> Flow[RunHandle]:
         origin = placed(run, f"trigger {task_id}")
-        yield from create_run(bound.scope, run, bound.settings.run_retention, origin)
+        yield create_call(bound.scope, run, bound.settings.run_retention, origin)
         return RunHandle(run.id, task_id)
 
     return bound.op(flow(), "trigger")

@@ -1,11 +1,42 @@
 -- Makes the record of one run; the rest of what it needs are arguments of create_runs.
 local task_index = key_index_task(token(task))
-local function index(id, q, tags, now)
+
+-- Fields and values of a record: first what all runs of the call share, then those of one run.
+local fields, shared, last = {}, 0, 0
+local function add(name, value)
+  fields[last + 1], fields[last + 2] = name, value
+  last = last + 2
+end
+
+local function share(lane, now)
+  add('task', task)
+  add('queue', queue)
+  add('lane', lane)
+  add('created', now)
+  add('n', '1')
+  if key ~= '' then add('ckey', key) end
+  if max ~= '' then add('max', max) end
+  if max_duration ~= '' then add('maxdur', max_duration) end
+  if links ~= '' then add('links', links) end
+  if batch ~= '' then add('batch', batch) end
+  if channel ~= '' then add('watch', 'end') end
+  shared = last
+end
+
+local function index(id, q, status, tags, now)
+  gather('ZADD', key_index_status(status), now, id)
   gather('ZADD', task_index, now, id)
   if queue ~= 'task/' .. task then gather('ZADD', key_index_queue(q), now, id) end
+  if tags == '' then return end
   for tag in string.gmatch(tags, '[^\31]+') do
     gather('ZADD', key_index_tag(token(tag)), now, id)
   end
+end
+
+local function parts_of(details)
+  if details == '' then return 'now', '0', '0', 'application/json', '', '' end
+  return string.match(details,
+    '^([^\30]*)\30([^\30]*)\30([^\30]*)\30([^\30]*)\30([^\30]*)\30(.*)$')
 end
 
 local function due_at(mode, delay, now)
@@ -19,28 +50,19 @@ local function first_status(mode, due, now)
   return due > now and 'DELAYED' or 'QUEUED'
 end
 
-local function make(lane, now, id, mode, delay, prio, ptype, payload, tags, metadata)
+-- Returns the status, when the run is due, and its place in its lane.
+local function make(q, now, id, payload, details)
+  local mode, delay, prio, ptype, tags, metadata = parts_of(details)
   local due = due_at(mode, delay, now)
   local status = first_status(mode, due, now)
-  local fields = {
-    'status', status, 'task', task, 'queue', queue, 'lane', lane,
-    'created', now, 'queued', due, 'n', '1',
-  }
-  local function add(name, value)
-    fields[#fields + 1] = name
-    fields[#fields + 1] = value
-  end
-  if key ~= '' then add('ckey', key) end
-  if max ~= '' then add('max', max) end
-  if max_duration ~= '' then add('maxdur', max_duration) end
-  if links ~= '' then add('links', links) end
-  if batch ~= '' then add('batch', batch) end
+  last = shared
+  add('status', status)
+  add('queued', due)
   if prio ~= '0' then add('prio', prio) end
   if tags ~= '' then add('tags', tags) end
   if ptype ~= 'application/json' then add('ptype', ptype) end
   if status == 'DELAYED' then add('due', int(due)) end
   if channel ~= '' then
-    add('watch', 'end')
     redis.call('SADD', key_watch(id), channel)
     redis.call('PEXPIRE', key_watch(id), 3600000)
   end
@@ -52,14 +74,12 @@ local function make(lane, now, id, mode, delay, prio, ptype, payload, tags, meta
     redis.call('SET', key_payload(id), payload)
   end
   if metadata ~= '' then redis.call('SET', key_metadata(id), metadata) end
-  redis.call('HSET', key_run(id), unpack(fields))
-  gather('ZADD', key_index_status(status), now, id)
-  local _, q = split(lane)
-  index(id, q, tags, now)
+  redis.call('HSET', key_run(id), unpack(fields, 1, last))
+  index(id, q, status, tags, now)
   announce(id, status, '1')
   if mode == 'failed' then
     seal_with(id, payload, tonumber(retention), now)
     if batch ~= '' then settle(id, nil, nil, batch, now) end
   end
-  return status, due
+  return status, due, due - tonumber(prio)
 end
