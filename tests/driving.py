@@ -258,9 +258,7 @@ class Engine(Waits):
     def mail(self, session: str = "w1") -> list[str]:
         """Take every message of a session's mailbox."""
         box = self.key("mailbox", session)
-        messages = [item.decode() for item in self.client.lrange(box, 0, -1)]
-        self.client.delete(box)
-        return messages
+        return [item.decode() for item in self.client.lpop(box, 1_000_000) or ()]
 
     def photograph(self) -> dict[bytes, tuple[bytes, int]]:
         """Return all that the server holds."""

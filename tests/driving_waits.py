@@ -51,9 +51,7 @@ class Waits:
     ) -> tuple[str, str]:
         """Make a waitpoint, in a run or outside; returns created, cached or again, and its id."""
         noted = Noted(grant.id, path, call) if grant else None
-        word, found = self.run(
-            ask(waitpoints.create_waitpoint(self.scope, new, RETENTION, noted))
-        )
+        word, found = self.run(ask(waitpoints.create_waitpoint(self.scope, new, RETENTION, noted)))
         return word, found
 
     def token(
@@ -77,16 +75,15 @@ class Waits:
 
     def complete(self, token: str, data: str = "1", type: str = JSON) -> bool:
         """End a token; False: it had ended before."""
-        return self.run(
-            waitpoints.complete_token(self.scope, token, Packet(data, type), RETENTION)
-        )
+        return self.run(waitpoints.complete_token(self.scope, token, Packet(data, type), RETENTION))
 
     def read_token(self, token: str) -> Token:
         return self.run(waitpoints.read_token(self.scope, token))
 
     def list_tokens(
-        self, wanted: TokenFilter = TokenFilter(), limit: int = 100, cursor: str | None = None
-    ) -> tuple[list[Token], str | None]:  # fmt: skip
+        self, wanted: TokenFilter | None = None, limit: int = 100, cursor: str | None = None
+    ) -> tuple[list[Token], str | None]:
+        wanted = wanted or TokenFilter()
         return self.run(waitpoints.list_tokens(self.scope, wanted, limit, cursor))
 
     # Runs that wait
@@ -127,10 +124,12 @@ class Waits:
         pairs = [(grant.id, grant.epoch) for grant in grants]
         return self.run(waiting.evict_runs(self.scope, pairs))
 
-    def step(self, grant: Grant, name: str, data: str) -> str | None:
+    def step(self, grant: Grant, name: str, data: str, path: str = "") -> str | None:
         """Record a step and return the result that counts, or None: the run is not ours."""
         kept = self.run(
-            waiting.record_step(self.scope, grant.id, grant.epoch, name, Packet(data, JSON))
+            waiting.record_step(
+                self.scope, grant.id, grant.epoch, path or name, "step", name, Packet(data, JSON)
+            )
         )
         return None if kept is None else kept.data
 

@@ -143,7 +143,9 @@ def _places(space: Keyspace) -> Iterator[str]:
         found = ["lane"] * len(lanes.get(run, ())) + [
             name
             for name, members in (
-                ("timers", timers), ("parked", parked), ("retention", retention),
+                ("timers", timers),
+                ("parked", parked),
+                ("retention", retention),
                 ("resuming", resuming),
             )
             if run in members

@@ -38,7 +38,9 @@ def is_done(space: Keyspace, target: str) -> bool:
 
 def _edges(space: Keyspace) -> Iterator[str]:
     from_targets = {(run, target) for target, runs in space.of("waiters").items() for run in runs}
-    from_runs = {(run, target) for run, targets in space.of("waiting").items() for target in targets}
+    from_runs = {
+        (run, target) for run, targets in space.of("waiting").items() for target in targets
+    }
     for run, target in from_targets ^ from_runs:
         side = "the target" if (run, target) in from_targets else "the run"
         yield f"only {side} knows that {run} waits for {target}"

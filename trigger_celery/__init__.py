@@ -20,6 +20,7 @@ from trigger_celery.sdk.config import Config, define_config
 from trigger_celery.sdk.handle import BatchHandle, RunHandle
 from trigger_celery.sdk.logger import logger
 from trigger_celery.sdk.results import BatchResult, ResultOp, TaskResult, TokenResult
+from trigger_celery.sdk.subscriptions import RunSubscription
 from trigger_celery.sdk.task import Task, queue, schema_task, task
 from trigger_celery.store.op import Op
 
@@ -39,11 +40,11 @@ __all__ = [
     "PayloadValidationError", "PollTimeoutError", "Queue", "QueueState", "ReplayMismatchError",
     "ResultOp", "ResultTypeError", "Retry", "Run", "RunCanceledError", "RunError",
     "RunEvictedError", "RunFailedError", "RunHandle", "RunLeaseLostError", "RunNotFoundError",
-    "RunPage", "RunSignal", "RunStatus", "ServerUnfitError", "SettingsError", "StateError",
-    "StoreAuthenticationError", "StoreError", "StoreUnavailableError", "SubtaskUnwrapError",
-    "SyncInAsyncError", "Task", "TaskResult", "Token", "TokenNotFoundError", "TokenResult",
-    "TokenStatus", "TooManyCallsError", "TriggerCelery", "TriggerError", "UnknownOptionError",
-    "UnknownTaskOptionError", "WaitCycleError", "WaitInfo", "WaitpointTimeoutError", "batch",
-    "define_config", "idempotency_keys", "install_as_trigger", "logger", "queue", "queues",
-    "runs", "schema_task", "step", "task", "tasks", "wait",
+    "RunPage", "RunSignal", "RunStatus", "RunSubscription", "ServerUnfitError", "SettingsError",
+    "StateError", "StoreAuthenticationError", "StoreError", "StoreUnavailableError",
+    "SubtaskUnwrapError", "SyncInAsyncError", "Task", "TaskResult", "Token",
+    "TokenNotFoundError", "TokenResult", "TokenStatus", "TooManyCallsError", "TriggerCelery",
+    "TriggerError", "UnknownOptionError", "UnknownTaskOptionError", "WaitCycleError", "WaitInfo",
+    "WaitpointTimeoutError", "batch", "define_config", "idempotency_keys", "install_as_trigger",
+    "logger", "queue", "queues", "runs", "schema_task", "step", "task", "tasks", "wait",
 ]  # fmt: skip

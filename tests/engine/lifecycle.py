@@ -20,7 +20,7 @@ from trigger_celery.store.op import Flow, command
 # What another moment or another call id changes.
 _OF_THE_MOMENT = {
     "created", "queued", "due", "updated", "since", "started", "finished", "epoch", "op", "seen",
-    "swept", "hold", "now",
+    "swept", "hold", "now", "told", "completed", "key_until",
 }  # fmt: skip
 
 

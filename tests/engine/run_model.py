@@ -9,6 +9,7 @@ from trigger_celery.model.transitions import FINAL, allowed
 
 S = RunStatus
 MAX_LOSSES = 3
+MAX_UNSURE = 10
 REQUEUE_FROM_MS = 30_000
 
 
@@ -29,6 +30,17 @@ class ModelRun:
     owner: str = ""
     due: int | None = None
     lane: bool = False
+    parent: str = ""
+    waits: set[str] = field(default_factory=set)
+    noted: bool = False
+    """The attempt made durable calls."""
+    resume: bool = False
+    """When it is executed next, it goes on as the attempt that it was."""
+    resumed: bool = False
+    resuming: bool = False
+    """It may go on, is in its worker's memory, and waits for a slot."""
+    told: int | None = None
+    unsure: int = 0
 
     def go(self, after: RunStatus, *, at_once: RunStatus | None = None) -> None:
         """Change the status, by way of *at_once* if one call takes two steps."""
@@ -37,8 +49,17 @@ class ModelRun:
         assert self.status is after or allowed(self.status, after), f"{self.status} -> {after}"
         self.status = after
         self.due, self.lane = None, after is S.QUEUED
-        if after not in (S.DEQUEUED, S.EXECUTING):
+        if after not in (S.DEQUEUED, S.EXECUTING, S.WAITING):
             self.owner = ""
+        if after in FINAL:
+            self.forget_waits()
+            self.resuming = False
+
+    def forget_waits(self) -> None:
+        """The attempt is over."""
+        self.waits.clear()
+        self.noted = self.resume = self.resumed = False
+        self.told = None
 
     def wait_until(self, due: int) -> None:
         """Stay out of the lane until *due*."""
@@ -54,6 +75,7 @@ class ModelSession:
     """A worker session."""
 
     deadline: int
+    seen: int
     tasks: frozenset[str]
 
 
@@ -70,15 +92,23 @@ class Model:
     environment_limit: int | None = None
     swept: int | None = None
     hold: int = 0
+    tokens: dict[str, int | None] = field(default_factory=dict)
+    """When each token times out; None: it has ended."""
+    to_cancel: set[str] = field(default_factory=set)
 
     def create(self, run: ModelRun, delay: int) -> None:
         self.runs[run.id] = run
         run.go(S.DELAYED if delay else S.QUEUED)
+        if run.parent:
+            parent = self.runs[run.parent]
+            parent.noted |= parent.status not in FINAL
+            if parent.status is S.CANCELED:
+                self.to_cancel.add(run.id)
         if delay:
             run.wait_until(self.now + delay)
 
     def register(self, session: str, tasks: dict[str, int]) -> None:
-        self.sessions[session] = ModelSession(self.now + self.lease, frozenset(tasks))
+        self.sessions[session] = ModelSession(self.now + self.lease, self.now, frozenset(tasks))
         self.attempts_of.update(tasks)
         for run in self.runs.values():
             if run.status is S.PENDING_VERSION and run.task in tasks:
@@ -87,6 +117,7 @@ class Model:
     def renew(self, session: str) -> bool:
         if session in self.sessions:
             self.sessions[session].deadline = self.now + self.lease
+            self.sessions[session].seen = self.now
         return session in self.sessions
 
     def take(self, run: ModelRun, session: str, epoch: int, *, start: bool) -> None:
@@ -99,7 +130,10 @@ class Model:
 
     def begin(self, run: ModelRun) -> None:
         run.go(S.EXECUTING)
-        run.attempt += 1
+        if run.resume:
+            run.resume, run.resumed = False, True
+        else:
+            run.attempt += 1
 
     def start(self, run: ModelRun, epoch: int) -> int | None:
         if run.epoch != epoch or run.status is not S.DEQUEUED:
@@ -120,18 +154,21 @@ class Model:
         elif kind == "lost":
             run.lost += 1
             if run.lost >= MAX_LOSSES or delay is None:
-                run.go(S.CRASHED)
-            else:
-                self._retry(run, delay)
+                self.finish(run, S.CRASHED)
+                return "crashed"
+            self._retry(run, delay)
         elif kind == "retry":
             self._retry(run, delay or 0)
         else:
-            run.go(S.COMPLETED if kind == "done" else S.FAILED)
+            self.finish(run, S.COMPLETED if kind == "done" else S.FAILED)
         return "ok"
 
     def _give_back(self, run: ModelRun, kind: str) -> None:
         owner = run.owner
-        run.attempt -= run.status is S.EXECUTING
+        if run.resumed or (run.noted and run.status is S.EXECUTING):
+            run.resume, run.resumed = True, False
+        else:
+            run.attempt -= run.status is S.EXECUTING
         run.go(S.QUEUED)
         if kind == "unknown":
             known = any(
@@ -144,7 +181,13 @@ class Model:
             else:
                 run.go(S.PENDING_VERSION)
 
+    def finish(self, run: ModelRun, status: RunStatus) -> None:
+        """End a run; who waits for it goes on."""
+        run.go(status)
+        self.wake(run.id)
+
     def _retry(self, run: ModelRun, delay: int) -> None:
+        run.forget_waits()
         if delay < REQUEUE_FROM_MS:
             run.attempt += 1
             run.begins = self.now + delay
@@ -156,15 +199,23 @@ class Model:
         """Cancel and return the status then."""
         assert run.status is not None
         if run.status not in FINAL:
-            run.go(S.CANCELED)
             run.epoch += 1
+            self.to_cancel |= {child.id for child in self.runs.values() if child.parent == run.id}
+            self.finish(run, S.CANCELED)
         return run.status
 
     def fire(self) -> int:
         due = [run for run in self.runs.values() if run.due is not None and run.due <= self.now]
+        over = [token for token, at in self.tokens.items() if at is not None and at <= self.now]
+        cancelled, self.to_cancel = self.to_cancel, set()
         for run in due:
             run.go(S.QUEUED)
-        return len(due)
+        for token in over:
+            self.tokens[token] = None
+            self.wake(token)
+        for child in cancelled:
+            self.cancel(self.runs[child])
+        return len(due) + len(over) + len(cancelled)
 
     def close(self, session: str) -> int:
         given_back = self._recover(session, counted=False)
@@ -184,22 +235,130 @@ class Model:
         return taken
 
     def _recover(self, session: str, *, counted: bool) -> int:
-        owned = [run for run in self.runs.values() if run.owner == session and run.holds_slot]
+        owned = [run for run in self.runs.values() if run.owner == session]
         for run in owned:
             run.epoch += 1
+            if run.status is S.WAITING or run.resuming:
+                self.abandon(run)
+        for run in owned:
+            if not run.holds_slot:
+                continue
+            unheard = run.told is not None and run.told >= self.sessions[session].seen
+            if unheard and run.unsure < MAX_UNSURE:
+                run.go(S.QUEUED)
+                run.unsure += 1
+                run.resume, run.told = True, None
+                continue
             if run.status is S.EXECUTING and run.begins > self.now:
                 run.attempt -= 1
                 run.go(S.QUEUED)
                 run.wait_until(run.begins)
                 continue
             if run.status is S.EXECUTING:
+                run.forget_waits()
                 run.lost += counted
                 allowed_attempts = run.max_attempts or self.attempts_of.get(run.task, 1)
                 if run.lost >= MAX_LOSSES or run.attempt >= allowed_attempts:
-                    run.go(S.CRASHED)
+                    self.finish(run, S.CRASHED)
                     continue
             run.go(S.QUEUED)
         return len(owned)
+
+    # Waiting
+
+    def is_done(self, target: str) -> bool:
+        run = self.runs.get(target)
+        return self.tokens[target] is None if run is None else run.status in FINAL
+
+    def wake(self, target: str) -> None:
+        """What *target* stands for is done."""
+        for run in self.runs.values():
+            if target in run.waits:
+                run.waits.remove(target)
+                if run.status is S.WAITING:
+                    self.go_on(run)
+
+    def go_on(self, run: ModelRun) -> None:
+        """Queue a waiting run: for its slot if it is in memory, else for any worker."""
+        owner = run.owner
+        run.go(S.QUEUED)
+        if owner:
+            run.owner, run.resuming, run.lane = owner, True, False
+        else:
+            run.resume = True
+
+    def regained(self, run: ModelRun) -> None:
+        """The store gave a slot to one that queued for it."""
+        assert run.resuming
+        owner = run.owner
+        run.go(S.DEQUEUED)
+        run.go(S.EXECUTING)
+        run.owner, run.resuming, run.told = owner, False, self.now
+
+    def abandon(self, run: ModelRun) -> None:
+        """The memory of a waiting run is gone."""
+        run.owner, run.told = "", None
+        if run.resuming:
+            run.resuming, run.resume, run.lane = False, True, True
+
+    def owns(self, run: ModelRun, epoch: int) -> bool:
+        waits = run.status in (S.EXECUTING, S.WAITING) or run.resuming
+        return run.epoch == epoch and waits
+
+    def waits_for(self, above: str, run: str) -> bool:
+        """Say whether *above* waits for *run*, through whatever is between them."""
+        seen: set[str] = set()
+        left = [run]
+        while left:
+            name = left.pop()
+            if name not in seen:
+                seen.add(name)
+                left += [other.id for other in self.runs.values() if name in other.waits]
+        return above in seen
+
+    def wait(self, run: ModelRun, epoch: int, target: str, *, park: bool) -> str:
+        if not self.owns(run, epoch):
+            return "stale"
+        if self.waits_for(target, run.id):
+            return "cycle"
+        run.noted = True
+        if self.is_done(target):
+            return "parked" if run.resuming and park else "ready"
+        run.waits.add(target)
+        if not park:
+            return "waiting"
+        if run.status is S.EXECUTING:
+            run.go(S.WAITING)
+        return "parked"
+
+    def park(self, run: ModelRun, epoch: int, targets: list[str]) -> str:
+        if not self.owns(run, epoch):
+            return "stale"
+        if run.status is S.EXECUTING:
+            if not targets or not run.waits.issuperset(targets):
+                return "ready"
+            run.go(S.WAITING)
+        return "parked"
+
+    def give_up(self, run: ModelRun, epoch: int) -> str:
+        if run.epoch != epoch:
+            return "stale"
+        if run.status is S.WAITING:
+            self.go_on(run)
+        return "ok"
+
+    def evict(self, run: ModelRun, epoch: int) -> str:
+        if run.epoch == epoch + 1 and not run.owner and run.status not in FINAL:
+            return "evicted"
+        if run.epoch != epoch:
+            return "stale"
+        if run.status is S.EXECUTING:
+            return "granted"
+        if run.status is not S.WAITING and not run.resuming:
+            return "stale"
+        run.epoch += 1
+        self.abandon(run)
+        return "evicted"
 
     def held(self, queue: str | None = None, key: str = "") -> int:
         """Count the slots that are held in the environment, or in a queue for one key."""

@@ -12,8 +12,10 @@ import redis
 from tests import police
 from tests.conftest import Environment
 from tests.engine.lifecycle import Life, state
+from tests.engine.lifecycle_waits import Waits
 from tests.faultproxy import FaultProxy, reply_end
 from trigger_celery.dev.embedded import EmbeddedServer
+from trigger_celery.store.op import Flow
 from trigger_celery.store.store import Store
 
 
@@ -23,41 +25,48 @@ def proxy(server: EmbeddedServer) -> Iterator[FaultProxy]:
         yield made
 
 
-def live(proxy: FaultProxy, client: redis.Redis, scope: str, runner: str) -> tuple[Any, Any]:
+def flow_of(life: str, scope: str) -> Flow[list[Any]]:
+    return Life(scope, 0).flow() if life == "runs" else Waits(scope, [], 0).flow()
+
+
+def live(
+    proxy: FaultProxy, client: redis.Redis, scope: str, runner: str, life: str
+) -> tuple[Any, Any]:
     """Live a whole life through the proxy and return the answers and what is stored then."""
     client.flushall()
     client.script_flush()  # every life also meets a server that does not know the scripts
     store = Store(proxy.url, scope)
-    life = Life(scope, 0)
+    flow = flow_of(life, scope)
 
     async def asynchronously() -> Any:
         try:
-            return await store.run_async(life.flow())
+            return await store.run_async(flow)
         finally:
             await store.aclose()
 
-    answers = store.run_sync(life.flow()) if runner == "sync" else asyncio.run(asynchronously())
+    answers = store.run_sync(flow) if runner == "sync" else asyncio.run(asynchronously())
     store.close()
     police.inspect(client, scope)
     return answers, state(client, scope)
 
 
 @pytest.mark.parametrize("runner", ["sync", "asyncio"])
+@pytest.mark.parametrize("life", ["runs", "waits"])
 def test_any_one_lost_reply_of_a_whole_life_changes_nothing(
-    proxy: FaultProxy, client: redis.Redis, environment: Environment, runner: str
+    proxy: FaultProxy, client: redis.Redis, environment: Environment, runner: str, life: str
 ) -> None:
     scope = environment.scope
     proxy.lose(0)
-    answers, stored = live(proxy, client, scope, runner)
+    answers, stored = live(proxy, client, scope, runner, life)
     replies = proxy.replies
     assert replies > 50
     for number in range(1, replies + 1):
         proxy.lose(number)
-        found = live(proxy, client, scope, runner)
+        found = live(proxy, client, scope, runner, life)
         assert proxy.lost, f"the {number}th reply was not lost"
         assert found == (answers, stored), f"the loss of reply {number} is seen"
     proxy.lose(0)
-    assert live(proxy, client, scope, runner) == (answers, stored)
+    assert live(proxy, client, scope, runner, life) == (answers, stored)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
     initialize,
     invariant,
     precondition,
@@ -20,10 +19,11 @@ from hypothesis.stateful import (
 )
 
 from tests import police
-from tests.keyspace import keyspace
 from tests.driving import ERROR, Engine
 from tests.engine.lifecycle import state
 from tests.engine.run_model import Model, ModelRun
+from tests.engine.wait_rules import WaitRules
+from tests.keyspace import keyspace
 from trigger_celery.engine import keys, sessions
 from trigger_celery.engine.attempts import Grant
 from trigger_celery.model.packet import JSON
@@ -51,7 +51,7 @@ endings = st.sampled_from(
 anything = st.integers(0, 50)
 
 
-class Scripts(RuleBasedStateMachine):
+class Scripts(WaitRules):
     """Every rule is one call of the engine, made on the store and on the model."""
 
     def __init__(self, engine: Engine) -> None:
@@ -132,11 +132,13 @@ class Scripts(RuleBasedStateMachine):
             assert taken is None
             return
         assert taken is not None
+        self.model.sessions[session].seen = self.model.now
         assert len(taken) <= min(want, max(0, self.model.open()))
         for grant in taken:
             run = self.model.runs[grant.id]
             assert lanes[run.queue, run.key].pop(0) == run.id, "not the first of its lane"
             assert self.model.room(run.queue, run.key) > 0, "over the limit"
+            assert grant.resumed is run.resume
             self.model.take(run, session, int(grant.epoch), start=start)
             assert (grant.attempt, grant.executing) == (run.attempt, start)
         if len(taken) < want and self.model.open() > 0:
@@ -243,11 +245,14 @@ class Scripts(RuleBasedStateMachine):
     @invariant()
     def the_store_is_as_the_model_and_in_order(self) -> None:
         space = keyspace(self.engine.client, self.engine.scope)
+        self.observe_regained(space)
         assert not list(police.problems(space))
         for run in self.model.runs.values():
             fields = space.runs[run.id]
             found = (fields["status"], int(fields.get("attempt", 0)), int(fields.get("epoch", 0)))
             assert found == (run.status, run.attempt, run.epoch), run
+            assert space.of("waiting").get(run.id, set()) == run.waits, run
+            assert ("resume" in fields, "resuming" in fields) == (run.resume, run.resuming), run
 
 
 def test_the_scripts_do_what_the_model_does(engine: Engine) -> None:
@@ -256,7 +261,7 @@ def test_the_scripts_do_what_the_model_does(engine: Engine) -> None:
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         lambda: Scripts(engine),
         settings=settings(
-            max_examples=profile.max_examples if often else 60,
+            max_examples=profile.max_examples if often else 40,
             stateful_step_count=80 if often else 40,
             deadline=None,
             # Shrinking takes minutes; the example as it was found is readable, too.

@@ -63,12 +63,12 @@ class Scope:
         number = self._tasks[name] = self._tasks.get(name, 0) + 1
         self.children += 1
         child = Scope(self.durable, f"{self._path}{name}:{number}/", self)
-        self.durable.scopes.add(child)
+        self.durable.add(child)
         return child
 
     def end(self, _: Any = None) -> None:
         """The task is over; the run may have nothing left to do but wait."""
-        self.durable.scopes.discard(self)
+        self.durable.discard(self)
         if self.parent is not None:
             self.parent.children -= 1
         self.durable.parking.reconsider()
@@ -130,8 +130,8 @@ class Durable:
     """The durable side of one attempt."""
 
     __slots__ = (
-        "_links", "_seen", "_steps", "attempt", "epoch", "parking", "record", "root", "run_id",
-        "scopes",
+        "_links", "_seen", "_steps", "_tasks", "attempt", "epoch", "parking", "record", "root",
+        "run_id",
     )  # fmt: skip
 
     def __init__(
@@ -144,7 +144,7 @@ class Durable:
         """None: nothing of an earlier execution has been read."""
         self.parking: Parking = _NO_PARKING
         self.root = Scope(self)
-        self.scopes = {self.root}
+        self._tasks: set[Scope] | None = None  # most runs have one task
         self._links = links
         self._seen = 0
         self._steps: dict[str, int] = {}
@@ -156,12 +156,25 @@ class Durable:
 
     def only_waits(self) -> bool:
         """Whether every task of the run that has no tasks of its own is in a wait."""
-        return all(scope.children or scope.waits for scope in self.scopes)
+        if not (self.root.children or self.root.waits):
+            return False
+        return all(scope.children or scope.waits for scope in self._tasks or ())
+
+    def add(self, scope: Scope) -> None:
+        """The run has another task."""
+        if self._tasks is None:
+            self._tasks = set()
+        self._tasks.add(scope)
+
+    def discard(self, scope: Scope) -> None:
+        """A task of the run is over."""
+        if self._tasks is not None:
+            self._tasks.discard(scope)
 
     def close(self) -> None:
         """The attempt is over: tasks of it that still wait end, and what it calls later is refused."""
         self.parking.close(RunLeaseLostError(f"attempt {self.attempt} of {self.run_id} is over"))
-        for scope in list(self.scopes):
+        for scope in (self.root, *(self._tasks or ())):
             if scope.waits and scope.task is not None:
                 scope.task.cancel()
 

@@ -140,7 +140,7 @@ def _answers(reply: Any) -> list[str]:
 
 
 def finish(scope: str, op_id: str, endings: Sequence[Ending], retention: int) -> Flow[list[str]]:
-    """Record endings; answers ok, stale, final or gone for each."""
+    """Record endings; answers ok, crashed, stale, final or gone for each."""
     answers: list[str] = yield SCRIPTS.finish_runs(
         scope, _items(endings), _answers, op_id=op_id, retention=retention
     )

@@ -11,13 +11,8 @@ from typing import Any, Final, TypeVar, overload
 from pydantic import TypeAdapter, ValidationError
 
 from trigger_celery.bridge import context
-from trigger_celery.bridge.durable import (
-    Durable,
-    Scope,
-    current_durable,
-    durable_wait,
-    require_run,
-)
+from trigger_celery.bridge.binding import TriggerCelery
+from trigger_celery.bridge.durable import Durable, current_durable, durable_wait, require_run
 from trigger_celery.engine import waitpoints
 from trigger_celery.engine.waitpoints import NewWaitpoint, Noted, TokenFilter
 from trigger_celery.errors import (
@@ -320,32 +315,20 @@ def _date_op(
 ) -> Op[None]:
     bound = context.current()
     require_run(f"{what}()")
-
-    def flow() -> Flow[None]:
-        durable = require_run(f"{what}()")
-        if due.after_ms == 0:
-            return
-        position = durable.begin(what)
-        # A replay may come to a date that was in the future when the run began to wait for it.
-        if refuse_past and at < datetime.now(UTC) and not durable.knows(position[0]):
-            raise DateInPastError(f"{what}(date={at.isoformat()}): the date is in the past")
-        retention = bound.settings.run_retention
-        yield from _date_flow(bound.scope, retention, position, what, due, at, key, ttl)
-
-    return bound.op(flow(), what)
+    return bound.op(_date_flow(bound, what, due, at, key, ttl, refuse_past), what)
 
 
 def _date_flow(
-    scope: str,
-    retention: int,
-    position: tuple[str, Scope],
-    what: str,
-    due: Delay,
-    at: datetime,
-    key: str,
-    ttl: int,
+    bound: TriggerCelery, what: str, due: Delay, at: datetime, key: str, ttl: int, refuse_past: bool
 ) -> Flow[None]:
     durable = require_run(f"{what}()")
+    if due.after_ms == 0:
+        return
+    position = durable.begin(what)
+    # A replay may come to a date that was in the future when the run began to wait for it.
+    if refuse_past and at < datetime.now(UTC) and not durable.knows(position[0]):
+        raise DateInPastError(f"{what}(date={at.isoformat()}): the date is in the past")
+    scope, retention = bound.scope, bound.settings.run_retention
     info = WaitInfo("duration", date=at)
     new = NewWaitpoint(durable.id_of("waitpoint", position[0]), "DATETIME", due, key, ttl)
     if not key:

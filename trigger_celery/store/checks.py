@@ -27,11 +27,11 @@ MAX_SKEW: Final = 5.0
 COMMANDS: Final = (
     "SET k v PX 1000", "GET k", "DEL k", "EXISTS k", "PTTL k", "PEXPIRE k 1000", "PERSIST k", "TIME",
     "PUBLISH k v", "HSET k f v", "HGET k f", "HMGET k f", "HGETALL k",
-    "HINCRBY k f 1", "HDEL k f", "HSCAN k 0", "ZADD k 1 v", "ZCARD k", "ZCOUNT k 0 1",
+    "HINCRBY k f 1", "HDEL k f", "HLEN k", "HSCAN k 0", "ZADD k 1 v", "ZCARD k", "ZCOUNT k 0 1",
     "ZSCORE k v", "ZREVRANK k v", "ZRANGE k 0 1", "ZREVRANGE k 0 1",
-    "ZRANGEBYSCORE k 0 1", "ZREM k v", "ZPOPMIN k", "SADD k v", "SREM k v", "SCARD k",
-    "SMEMBERS k", "SRANDMEMBER k 1", "SSCAN k 0", "RPUSH k v", "LRANGE k 0 1",
-    "LTRIM k 0 1", "XADD k * f v",
+    "ZRANGEBYSCORE k 0 1", "ZREVRANGEBYSCORE k 1 0", "ZREM k v", "ZPOPMIN k", "SADD k v",
+    "SREM k v", "SCARD k", "SISMEMBER k v", "SMEMBERS k", "SPOP k", "SRANDMEMBER k 1", "SSCAN k 0",
+    "RPUSH k v", "LRANGE k 0 1", "LTRIM k 0 1", "XADD k * f v", "XLEN k", "XRANGE k - +", "XREVRANGE k + -",
 )  # fmt: skip
 """What the scripts call, each in a valid form; `k` is the key of the probe."""
 

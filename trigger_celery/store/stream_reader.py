@@ -54,7 +54,9 @@ class StreamReader:
             self._connection, self._loop = self._make_async(), asyncio.get_running_loop()
         connection = self._connection
         try:
-            await connection.send_packed_command(_packed(key, after, seconds), check_health=False)
+            if not connection.is_connected:
+                await _connect(connection)
+            connection._writer.write(_packed(key, after, seconds))
             reply = await next_reply(connection, ReplyBuffer(), seconds + _GRACE)
             if isinstance(reply, Exception):
                 raise reply
@@ -86,6 +88,15 @@ class StreamReader:
                 connection._close()
             else:
                 self._loop.call_soon_threadsafe(connection._close)
+
+
+async def _connect(connection: Any) -> None:
+    task = asyncio.current_task()
+    asked = 0 if task is None else task.cancelling()
+    await connection.connect()
+    if task is not None and task.cancelling() > asked:
+        # asyncio.wait_for, which redis-py uses, loses a cancellation that comes with the result.
+        raise asyncio.CancelledError
 
 
 def _packed(key: str, after: str, seconds: float) -> bytes:

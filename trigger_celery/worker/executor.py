@@ -25,6 +25,7 @@ from trigger_celery.bridge.context import (
     QueueContext,
     RunContext,
     TaskContext,
+    current_execution,
     current_scope,
 )
 from trigger_celery.bridge.durable import Durable
@@ -113,11 +114,12 @@ class RunExecution:
         if hooks:
             everything = {"payload": self.payload(), "ctx": self.ctx, "task": self.definition.id}
             # Not called again in a replay: what hooks do is no durable call of the run.
-            before = current_scope.set(None)
+            scope, execution = current_scope.set(None), current_execution.set(self)
             try:
                 await call_hooks(hooks, {**everything, **offered})
             finally:
-                current_scope.reset(before)
+                current_scope.reset(scope)
+                current_execution.reset(execution)
 
     async def wait(self, info: WaitInfo) -> None:
         """Tell the hooks that the run begins to wait."""

@@ -21,7 +21,7 @@ def log_delay(problem: Exception, count: int) -> None:
 
 def log_refusal(ending: Ending, answer: str) -> None:
     """Say that an ending did not count: somebody else owns or ended the run."""
-    if answer != "ok":
+    if answer not in ("ok", "crashed"):
         logger.warning(
             "the %s of run %s does not count: %s",
             ending.kind,

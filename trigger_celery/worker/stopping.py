@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Callable
 
-from trigger_celery.bridge import context
 from trigger_celery.errors import MaxDurationExceededError, RunCanceledError
 from trigger_celery.worker.executor import RunExecution
 from trigger_celery.worker.job import Job
@@ -87,8 +86,7 @@ async def cancel_attempt(job: Job) -> None:
 
 
 async def _call_hooks(execution: RunExecution) -> None:
-    """Call the hooks of a cancel, in the context of the run; the code of the task goes on if one fails."""
-    context.current_execution.set(execution)
+    """Call the hooks of a cancel; when one fails, the code of the task still gets its time."""
     try:
         await execution.call_hooks("on_cancel", signal=execution.signal)
     except Exception:

@@ -2,7 +2,7 @@
 -- KEYS  scope
 -- ARGV  op_id retention items...
 --       Items: include/finish.lua.
--- REPLY answer per item: ok | stale | final | gone
+-- REPLY answer per item: ok | crashed | stale | final | gone
 -- TTL   final runs: run_retention + 7 days
 -- INCLUDE clock
 -- INCLUDE change

@@ -4,8 +4,8 @@
 --   retry    detail: delay ms           data: error, JSON
 --   lost     detail: delay ms or ''     data: error, JSON (the process that ran it died)
 --   back     not started after all      unknown  the worker does not have the task
--- Answers: ok | stale (another owner, or not in a state to end) | final (ended otherwise before)
---   | gone (no such run).
+-- Answers: ok | crashed (lost once too often: no attempt follows) | stale (another owner, or not in a
+--   state to end) | final (ended otherwise before) | gone (no such run).
 -- INCLUDE requeue
 local STATE = {
   'status', 'epoch', 'owner', 'lane', 'created', 'n', 'watch', 'attempt', 'since', 'op',
@@ -41,17 +41,21 @@ local function finish(op_id, id, epoch, kind, detail, data, retention, now, free
   local f = redis.call('HMGET', key_run(id), unpack(STATE))
   local status = f[1]
   if not status then return 'gone' end
-  if f[10] == op_id then return 'ok' end
+  if f[10] == op_id then return kind == 'lost' and status == 'CRASHED' and 'crashed' or 'ok' end
   if FINAL[status] then return 'final' end
   local early = kind == 'back' or kind == 'unknown'
   if f[2] ~= epoch or not (status == 'EXECUTING' or (early and status == 'DEQUEUED')) then
     return 'stale'
   end
   local run = { id = id, before = status, created = f[5], n = f[6], watched = f[7] }
+  local answer = 'ok'
   if kind == 'lost' then
     local lost = redis.call('HINCRBY', key_run(id), 'lost', 1)
     kind = (lost < MAX_LOSSES and detail ~= '') and 'retry' or 'failed'
-    if kind == 'failed' then detail = 'CRASHED' end
+    if kind == 'failed' then
+      detail = 'CRASHED'
+      answer = 'crashed'
+    end
   end
   if early then
     give_back(run, f, op_id, kind, now, freed)
@@ -71,7 +75,7 @@ local function finish(op_id, id, epoch, kind, detail, data, retention, now, free
     end
     settle(id, f[15], f[16], f[17], now)
   end
-  return 'ok'
+  return answer
 end
 
 local function finish_all(op_id, first, retention, now, freed)
