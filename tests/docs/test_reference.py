@@ -8,15 +8,32 @@ from collections.abc import Iterator
 from dataclasses import fields
 from functools import cache
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 import trigger_celery
 from tests.architecture.source import PACKAGE, ROOT, files
-from trigger_celery import Context, Run, RunStatus, queues, runs, tasks
+from trigger_celery import (
+    BatchStatus,
+    Context,
+    Run,
+    RunStatus,
+    TokenStatus,
+    WaitInfo,
+    batch,
+    idempotency_keys,
+    queues,
+    runs,
+    step,
+    tasks,
+    wait,
+)
+from trigger_celery.bridge import hooks
 from trigger_celery.bridge.request import OPTIONS
-from trigger_celery.engine import querying
+from trigger_celery.engine import querying, waitpoints
 from trigger_celery.model import packet, retry, rich, run_error, task_options
+from trigger_celery.sdk import step as step_module
 from trigger_celery.sdk import task as task_module
 from trigger_celery.settings import SETTINGS
 
@@ -39,6 +56,9 @@ def rows(place: str, heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
 
 
+NAMESPACES = (tasks, runs, batch, wait, step, idempotency_keys, queues)
+
+
 def names(cell: str) -> list[str]:
     return re.findall(r"`([^`]+)`", cell)
 
@@ -48,24 +68,32 @@ def test_the_api_page_names_every_public_name(name: str) -> None:
     assert re.search(rf"`{name}\b", text("reference/python-api.md"))
 
 
+INTERNAL = {"unvalidated", "check_key", "check_ttl"}
+"""What other modules of the package take from a namespace; not for users."""
+
+
 def functions(namespace: ModuleType) -> Iterator[str]:
     for name, value in vars(namespace).items():
         own = inspect.isfunction(value) and value.__module__ == namespace.__name__
-        if own and not name.startswith("_") and name != "triggering_definition":
+        if own and not name.startswith("_") and name not in INTERNAL:
             yield f"{namespace.__name__.rpartition('.')[2]}.{name}"
 
 
 @pytest.mark.parametrize(
-    "name", [name for namespace in (tasks, runs, queues) for name in functions(namespace)]
+    "name", [name for namespace in NAMESPACES for name in functions(namespace)]
 )
 def test_the_api_page_has_every_function(name: str) -> None:
     assert re.search(rf"^`{re.escape(name)}\(", text("reference/python-api.md"), re.MULTILINE)
 
 
-def test_the_api_page_has_the_parameters_of_runs_list() -> None:
-    line = re.search(r"^`runs\.list\((.*)\)`$", text("reference/python-api.md"), re.MULTILINE)
+@pytest.mark.parametrize(
+    ("name", "function"), [("runs.list", runs.list), ("wait.list_tokens", wait.list_tokens)]
+)
+def test_the_api_page_has_the_parameters_of_lists(name: str, function: Any) -> None:
+    pattern = rf"^`{re.escape(name)}\((.*)\)`$"
+    line = re.search(pattern, text("reference/python-api.md"), re.MULTILINE)
     assert line is not None
-    given = inspect.signature(runs.list).parameters
+    given = inspect.signature(function).parameters
     wanted = [
         name for name, parameter in given.items() if parameter.kind is not parameter.VAR_KEYWORD
     ]
@@ -78,6 +106,26 @@ def test_the_api_page_has_the_context() -> None:
         for field in fields(vars(trigger_celery.bridge.context)[str(part.type)]):
             alone = f"ctx.{part.name}.{field.name}" in page
             assert alone or re.search(rf"`ctx\.{part.name}` \|.*`{field.name}`", page), field.name
+
+
+@pytest.mark.parametrize("kind", [BatchStatus, TokenStatus])
+def test_the_api_page_has_the_statuses_of_tokens_and_batches(kind: Any) -> None:
+    line = re.search(
+        rf"^`{kind.__name__}`\n:   (.*)", text("reference/python-api.md"), re.MULTILINE
+    )
+    assert line is not None
+    assert names(line[1]) == [status.value for status in kind]
+
+
+def test_the_hooks() -> None:
+    table = rows("reference/python-api.md", "Hooks")
+    first = names(table[0][2])
+    asks = {names(row[0])[0]: names(row[2]) or first for row in table}
+    assert asks == {name: list(offered) for name, offered in hooks.NAMES.items()}
+    line = next(
+        line for line in text("reference/python-api.md").splitlines() if "gets as `wait`" in line
+    )
+    assert {field.name for field in fields(WaitInfo)} <= set(names(line))
 
 
 def test_statuses() -> None:
@@ -143,7 +191,10 @@ def test_the_options_of_a_task() -> None:
         (rich.MAX_DEPTH, "100 levels"),
         (packet.MAX_BYTES // 2**20, "payload, encoded | 10 MB"),
         (task_options.MAX_METADATA_BYTES // 2**10, "metadata | 256 KB"),
-        (int(task_module.MIN_DURATION), "at least 5"),
+        (task_options.MIN_DURATION_MS // 1000, "at least 5"),
+        (step_module.MAX_NAME, "name of a step | 128"),
+        (idempotency_keys.MAX_KEY, "idempotency key | 2,048"),
+        (waitpoints.MAX_WAIT_MS // 31_536_000_000, "without a timeout | 1 year"),
     ],
 )
 def test_limits(limit: int, shown: str) -> None:

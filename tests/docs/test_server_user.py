@@ -13,13 +13,17 @@ from tests.architecture.pages import blocks
 from tests.architecture.source import LUA, PACKAGE, ROOT, files
 from tests.conftest import Environment
 from tests.driving import DAY, ERROR, RETENTION, Engine
+from tests.driving_waits import HOUR
 from trigger_celery.dev import events
 from trigger_celery.dev.embedded import EmbeddedServer
-from trigger_celery.engine import querying, sessions
+from trigger_celery.engine import querying, sessions, waitpoints
+from trigger_celery.engine.run_groups import TagGroup
 from trigger_celery.engine.scripts import SCRIPTS
+from trigger_celery.engine.subscribing import FeedFollower, RunFollower
+from trigger_celery.engine.waitpoints import TokenFilter
 from trigger_celery.errors import StoreAuthenticationError
 from trigger_celery.store import checks
-from trigger_celery.store.op import Call
+from trigger_celery.store.op import Call, ask
 from trigger_celery.store.scripts import Script
 from trigger_celery.store.store import Store
 
@@ -116,6 +120,8 @@ def everything(engine: Engine) -> None:
     assert engine.start(started) == 1
     engine.end(started, "lost", "", ERROR)
     engine.unknown(engine.take_one())
+    every_wait(engine)
+    every_subscription(engine)
     engine.register("w2", ["t", "unheard-of"], {"q": 9, "t2": 1})
     engine.refresh("q")
     assert engine.renew("w1")
@@ -138,6 +144,55 @@ def everything(engine: Engine) -> None:
     assert engine.prune() > 0
     engine.run(sessions.prune_queues(engine.scope, b"0"))
     assert engine.status(done.id) == ""
+
+
+def every_wait(engine: Engine) -> None:
+    """Let runs wait for all there is, with and without an owner; leave some of it behind."""
+    long = f'"{"x" * 99}"'
+    for _ in range(4):
+        engine.create()
+    one, two, three, four = engine.take("w1", 4)
+    token, other = engine.token(key="a", tags=["a"]), engine.token(tags=["a"])
+    assert engine.token(key="a") == token
+    engine.run(waitpoints.read_token(engine.scope, token))
+    engine.list_tokens(TokenFilter(), 1)
+    engine.list_tokens(TokenFilter(tags=("a",)), 1)
+    engine.step(one, "charge", long)
+    assert engine.wait(one, token) == "parked"
+    assert engine.wait(two, token, park=False) == "waiting"
+    assert engine.wait(two, other, path="2", park=False) == "waiting"
+    assert engine.park(two, token, other).word == "parked"
+    child = engine.child(two, engine.new_run("t"), path="3")
+    assert engine.ask_to_wait(one, one.id, path="2").word == "cycle"
+    batch = engine.batch([engine.new_run("t"), engine.new_run("t")], parent=three)
+    assert engine.wait(three, batch) == "parked"
+    assert engine.wait(four, engine.date(HOUR)) == "parked"
+    engine.run(ask(waitpoints.shorten_call(engine.scope, other, HOUR)))
+    assert engine.resume(three) == "ok"
+    assert engine.evict(one, four) == ["evicted", "evicted"]
+    assert engine.complete(token, data=long)
+    engine.record(one)
+    for grant in engine.take("w1", 9):
+        engine.end(grant)
+    assert engine.read_batch(batch).run_count == 2
+    engine.cancel(child)
+    engine.cancel(two.id)
+    engine.fire()
+
+
+def every_subscription(engine: Engine) -> None:
+    """Follow a run and the runs of a tag."""
+    run = engine.create(tags=["b"])
+    one = RunFollower(engine.scope, run)
+    many = FeedFollower(
+        engine.scope, TagGroup(engine.scope, ("b",), DAY), engine.store.stream_reader()
+    )
+    for follower in (one, many):
+        assert engine.run(follower.next()).is_queued
+    engine.cancel(run)
+    for follower in (one, many):
+        assert engine.run(follower.next()).is_cancelled
+        follower.close()
 
 
 def test_keys_of_others_are_out_of_reach(address: str, client: redis.Redis) -> None:

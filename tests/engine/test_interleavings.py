@@ -98,7 +98,7 @@ def the_worker_dies_while_the_token_is_completed_and_its_slot_is_taken(world: Wo
         world.processes["w1"].alive = False
 
     return [
-        steps(world, run, 2),
+        steps(world, run, 1),
         [lambda: world.complete(token)],
         [die, lambda: world.lapse("w1")],
         competitor(world),

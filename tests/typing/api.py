@@ -8,21 +8,31 @@ from typing import Any, assert_type
 from pydantic import BaseModel
 
 from trigger_celery import (
+    Batch,
     BatchHandle,
     BatchItem,
+    BatchResult,
     Context,
     Op,
     QueueState,
+    ResultOp,
     Run,
     RunHandle,
     RunPage,
+    RunSubscription,
     Task,
+    TaskResult,
+    Token,
+    TokenResult,
+    batch,
     queue,
     queues,
     runs,
     schema_task,
+    step,
     task,
     tasks,
+    wait,
 )
 
 
@@ -106,6 +116,53 @@ async def operations_give_the_same_either_way() -> None:
     assert_type(await tasks.batch_trigger("sync", [{"payload": 1}]), BatchHandle)
 
 
+async def waiting_for_children_keeps_their_types() -> None:
+    op = sync_task.trigger_and_wait({"a": 1})
+    assert_type(op, ResultOp[TaskResult[str], str])
+    assert_type(await op, TaskResult[str])
+    assert_type((await op).output, str)
+    assert_type(await op.unwrap(), str)
+    assert_type(sync_task.trigger_and_wait({"a": 1}).sync().unwrap(), str)
+    assert_type(await async_task.trigger_and_wait(1, delay="1s"), TaskResult[list[str]])
+    assert_type(await async_task.trigger_and_wait(1).unwrap(), list[str])
+    assert_type(await with_schema.trigger_and_wait({"id": 1}).unwrap(), int)
+    assert_type(schema_alone.trigger_and_wait(Order(id=1)).unwrap().sync(), int)
+    assert_type(await only_ctx.trigger_and_wait().unwrap(), str)
+    assert_type(await tasks.trigger_and_wait("sync", {"a": 1}), TaskResult[Any])
+
+
+async def waiting_for_batches_keeps_their_types() -> None:
+    items = [BatchItem(1)]
+    assert_type(await async_task.batch_trigger_and_wait(items), BatchResult[list[str]])
+    assert_type(await async_task.batch_trigger_and_wait(items).unwrap(), list[list[str]])
+    assert_type(sync_task.batch_trigger_and_wait(items).sync()[0].output, str)
+    assert_type([one.ok for one in sync_task.batch_trigger_and_wait(items).sync()], list[bool])
+    assert_type(await batch.trigger_and_wait([{"id": "sync"}]), BatchResult[Any])
+    assert_type(await batch.retrieve("batch_1"), Batch)
+
+
+async def waiting_for_time_and_tokens() -> None:
+    assert_type(wait.for_duration(seconds=1), Op[None])
+    assert_type(wait.until(date="2999-01-01"), Op[None])
+    token = await wait.create_token(timeout="1h")
+    assert_type(token, Token)
+    assert_type(await wait.for_token(token), TokenResult[Any])
+    assert_type(await wait.for_token(token, result_type=Order), TokenResult[Order])
+    assert_type(await wait.for_token(token.id, result_type=Order).unwrap(), Order)
+    assert_type(wait.for_token(token, result_type=int).sync().data, int)
+    assert_type(await wait.complete_token(token, {"a": 1}), bool)
+    assert_type([one.id for one in await wait.list_tokens()], list[str])
+
+
+async def steps_keep_their_types() -> None:
+    async def later(amount: int) -> bytes:
+        return bytes(amount)
+
+    assert_type(await step.run("later", later, 3), bytes)
+    assert_type(step.run("length", len, "text").sync(), int)
+    step.run("later", later, "three")  # type: ignore[call-overload]
+
+
 async def reading_runs() -> None:
     assert_type(await runs.retrieve("run_1"), Run)
     assert_type(runs.poll("run_1", timeout=5).sync(), Run)
@@ -114,6 +171,18 @@ async def reading_runs() -> None:
     assert_type(page, RunPage)
     assert_type(list(page), list[Run])
     assert_type(await queues.list(), list[QueueState])
+
+
+async def following_runs() -> None:
+    subscription = runs.subscribe_to_run("run_1")
+    assert_type(subscription, RunSubscription)
+    async for run in subscription:
+        assert_type(run, Run)
+    for run in runs.subscribe_to_batch(await async_task.batch_trigger([])):
+        assert_type(run, Run)
+    async with runs.subscribe_to_runs_with_tag(["a", "b"], created_at="1h") as tagged:
+        assert_type(tagged, RunSubscription)
+    runs.subscribe_to_run(1)  # type: ignore[arg-type]
 
 
 def what_does_not_fit_is_an_error() -> None:

@@ -142,9 +142,22 @@ class Deployment:
             backend=self.server.broker_url,
             set_as_current=False,
         )
-        self.binding = TriggerCelery(self.app, redis_url=self.server.url, **self.settings)
+        self.binding = self._bind()
         self.client = redis.Redis.from_url(self.server.url, socket_timeout=5)
         self.scope = keys.scope(self.settings["project"], self.settings["env"])
+
+    def _bind(self) -> TriggerCelery:
+        return TriggerCelery(self.app, redis_url=self.server.url, **self.settings)
+
+    def suspend(self) -> None:
+        """Let tests of something else have this process; the workers go on."""
+        self.binding.unbind()
+        self._give_registry_back()
+
+    def resume(self) -> None:
+        """Be what this process triggers for again."""
+        REGISTRY.clear()
+        self.binding = self._bind()
 
     # Workers
 
@@ -314,13 +327,15 @@ class Deployment:
             self._close()
 
     def _close(self) -> None:
-        self.binding.unbind()
-        for name, before in self._registry.items():
-            getattr(REGISTRY, name).clear()
-            getattr(REGISTRY, name).update(before)
+        self.suspend()
         self.client.close()
         self.app.close()
         self.server.close()
+
+    def _give_registry_back(self) -> None:
+        for name, before in self._registry.items():
+            getattr(REGISTRY, name).clear()
+            getattr(REGISTRY, name).update(before)
 
     def logs(self) -> str:
         """Return the end of every worker's log."""

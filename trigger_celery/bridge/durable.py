@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from trigger_celery.bridge.context import current_scope
 from trigger_celery.engine import waiting
-from trigger_celery.engine.triggering import NOWHERE, Origin
+from trigger_celery.engine.triggering import Origin
 from trigger_celery.engine.waiting import Record
 from trigger_celery.engine.waitpoints import no_token
 from trigger_celery.errors import (
@@ -207,11 +207,6 @@ class Durable:
         """Whether the call at *path* was made before."""
         return self.record is not None and path in self.record.calls
 
-    def noted(self, path: str) -> str | None:
-        """Return what the call at *path* had found before: the id behind a key, or None."""
-        before = self.record.calls.get(path) if self.record is not None else None
-        return before.partition("\x1f")[2] or None if before else None
-
     def id_of(self, kind: str, path: str) -> str:
         """Return the id of what the call at *path* makes: the same in every replay."""
         return derived_id(kind, self.run_id, f"{self.attempt}:{path}")
@@ -258,12 +253,6 @@ def require_run(what: str) -> Durable:
     return durable
 
 
-def current_origin() -> Origin:
-    """Return the links of runs made here that are not noted: those of the current run, if any."""
-    durable = current_durable()
-    return NOWHERE if durable is None else durable.origin()
-
-
 def mismatch(run_id: str, path: str, before: str, now: str) -> ReplayMismatchError:
     """Return the error of a run that asks for something else than before."""
     return ReplayMismatchError(
@@ -273,12 +262,6 @@ def mismatch(run_id: str, path: str, before: str, now: str) -> ReplayMismatchErr
         "on time, chance or the outside world into step.run(name, fn), or deploy changed code "
         "under a new task id."
     )
-
-
-def note(durable: Durable, scope_name: str, path: str, call: str) -> Flow[None]:
-    """Note a durable call that waits for nothing. Raises what refuses it."""
-    answer = yield waiting.wait_for(scope_name, durable.run_id, durable.epoch, path, call)
-    raise_refusal(durable, answer, path, call, "")
 
 
 def durable_wait(
