@@ -12,8 +12,12 @@ from bench import (
     delays,
     dequeue_cost,
     drain,
+    fan_out,
     memory,
+    naps,
+    parked,
     report,
+    resume_latency,
     round_trip,
     start_latency,
     trigger_one,
@@ -33,6 +37,10 @@ BENCHMARKS = {
         delays.BENCHMARK,
         memory.BENCHMARK,
         dequeue_cost.BENCHMARK,
+        parked.BENCHMARK,
+        resume_latency.BENCHMARK,
+        fan_out.BENCHMARK,
+        naps.BENCHMARK,
     )
 }
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from trigger_celery import wait
+
 if TYPE_CHECKING:
-    from bench.rig import Worker
+    from bench.rig import Rig, Worker
 
 PACE = 0.010
 """Seconds between triggers at low load."""
 WARM_UP = 20
 TURN = 50
+CHILDREN = 100
+"""Tasks of a fan-out."""
 
 
 def publish(task: Any, count: int) -> None:
@@ -27,6 +32,20 @@ def queue_runs(task: Any, payloads: list[Any]) -> None:
     for start in range(0, len(payloads), 1000):
         part = payloads[start : start + 1000]
         task.batch_trigger([{"payload": payload} for payload in part]).sync()
+
+
+def make_tokens(rig: Rig, count: int) -> list[str]:
+    """Make tokens, some hundred at a time."""
+
+    async def make() -> list[str]:
+        ids: list[str] = []
+        for start in range(0, count, 500):
+            calls = (wait.create_token() for _ in range(start, min(start + 500, count)))
+            ids += [token.id for token in await asyncio.gather(*calls)]
+        await rig.trigger.store.aclose()
+        return ids
+
+    return asyncio.run(make())
 
 
 def drain_rate(notes: list[float]) -> float:
@@ -74,10 +93,12 @@ def paced_latencies(
     ]
 
 
-def round_trips(calls: Sequence[Callable[[int], Any]], count: int) -> list[list[float]]:
+def round_trips(
+    calls: Sequence[Callable[[int], Any]], count: int, warm_up: int = WARM_UP
+) -> list[list[float]]:
     """Return the seconds of each call, made in turns, after a few to warm up."""
     for call in calls:
-        for i in range(WARM_UP):
+        for i in range(warm_up):
             call(i)
     spent: list[list[float]] = [[] for _ in calls]
     for i in range(count):

@@ -44,8 +44,7 @@ def _ours(rig: Rig, payloads: list[Any]) -> tuple[float, float]:
     queued = rig.used_memory() - empty
     with rig.our_worker(len(payloads) + 1) as worker:
         worker.series()
-        finished = f"{rig.trigger.scope}:index_status:COMPLETED"
-        wait_until(lambda: rig.client.zcard(finished) > len(payloads))
+        wait_until(lambda: rig.runs_in("COMPLETED") > len(payloads))
     # The worker is gone; what is left over the empty store are the finished runs.
     return queued / len(payloads), (rig.used_memory() - empty) / len(payloads)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
-from bench.load import WARM_UP, drain_rate, paced_latencies, publish, round_trips
+from bench.load import CHILDREN, WARM_UP, drain_rate, paced_latencies, publish, round_trips
 
 if TYPE_CHECKING:
     from bench.rig import Rig
@@ -35,7 +35,7 @@ POOLS = (
 
 
 def find_best(rig: Rig, purpose: str) -> Pool:
-    """Try every pool for a short while: `drain`, `latency` or `round trip`."""
+    """Try every pool for a short while: `drain`, `latency`, `round trip`, `group` or `chord`."""
     scores = {pool: _try(rig, purpose, pool) for pool in POOLS}
     best = max(scores, key=lambda pool: scores[pool])
     listed = ", ".join(f"{pool} {abs(score):.4g}" for pool, score in scores.items())
@@ -54,6 +54,10 @@ def _try(rig: Rig, purpose: str, pool: Pool) -> float:
         with rig.celery_worker(pool, WARM_UP, 100) as worker:
             (late,) = paced_latencies([(rig.plain.timed.delay, worker)], 100)
         return -median(late) * 1000
+    call, times, warm_up = (lambda i: rig.plain.echo.delay({"i": i}).get(30)), 100, WARM_UP
+    if purpose != "round trip":
+        fan_out = getattr(rig.plain, f"fan_out_{purpose}")
+        call, times, warm_up = (lambda i: fan_out(CHILDREN)), 5, 1
     with rig.celery_worker(pool):
-        (spent,) = round_trips([lambda i: rig.plain.echo.delay({"i": i}).get(30)], 100)
+        (spent,) = round_trips([call], times, warm_up)
     return -median(spent) * 1000

@@ -33,6 +33,11 @@ class Worker:
         self._folder = folder
         self._read = 0
 
+    def memory(self) -> int:
+        """Return the bytes of memory that the process has resident."""
+        command = ["ps", "-o", "rss=", "-p", str(self.process.pid)]
+        return int(subprocess.run(command, capture_output=True, check=True).stdout) * 1024
+
     def series(self, patience: float = PATIENCE) -> list[Any]:
         """Wait for the next complete series of notes and return it."""
         path = self._folder / f"{self._read}.json"
@@ -40,6 +45,10 @@ class Worker:
         self._read += 1
         notes: list[Any] = json.loads(path.read_text())
         return notes
+
+    def until(self, done: Callable[[], Any]) -> None:
+        """Wait until *done* says so."""
+        wait_until(done, alive=self._check)
 
     def _check(self) -> None:
         if self.process.poll() is not None:
@@ -147,6 +156,11 @@ class Rig:
         """Return the µs the server has spent in scripts."""
         stats: dict[str, Any] = self.client.info("commandstats")  # type: ignore[assignment]
         return sum(stats.get(f"cmdstat_{name}", {}).get("usec", 0) for name in ("eval", "evalsha"))
+
+    def runs_in(self, status: str) -> int:
+        """Return how many of our runs have a status."""
+        found: int = self.client.zcard(f"{self.trigger.scope}:index_status:{status}")
+        return found
 
     def used_memory(self) -> int:
         """Return the bytes that the server's data takes."""

@@ -9,7 +9,7 @@ from typing import Any
 from celery import Celery
 
 from bench.apps.notes import NOTES
-from trigger_celery import TriggerCelery, task
+from trigger_celery import TriggerCelery, task, wait
 
 app = Celery("ours", broker=os.environ["BENCH_BROKER"])
 app.conf.update(
@@ -40,3 +40,25 @@ async def timed(payload: dict[str, Any]) -> None:
 async def echo(payload: dict[str, Any]) -> dict[str, Any]:
     NOTES.add(0)
     return payload
+
+
+@task(id="child")
+async def child(payload: dict[str, Any]) -> dict[str, Any]:
+    return payload
+
+
+@task(id="parent")
+async def parent(payload: dict[str, Any]) -> int:
+    items = [{"payload": {"i": i}} for i in range(payload["children"])]
+    return len((await child.batch_trigger_and_wait(items)).unwrap())
+
+
+@task(id="token-wait")
+async def token_wait(payload: dict[str, Any]) -> None:
+    await wait.for_token(payload["token"])
+    NOTES.add((payload["i"], time.monotonic()))
+
+
+@task(id="nap")
+async def nap(payload: dict[str, Any]) -> None:
+    await wait.for_duration(seconds=payload["seconds"])

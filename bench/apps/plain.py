@@ -6,7 +6,7 @@ import os
 import time
 from typing import Any
 
-from celery import Celery
+from celery import Celery, chord, group
 
 from bench.apps.notes import NOTES
 
@@ -41,3 +41,26 @@ def timed(payload: dict[str, Any]) -> None:
 def echo(payload: dict[str, Any]) -> dict[str, Any]:
     NOTES.add(0)
     return payload
+
+
+@app.task(name="child")
+def child(payload: dict[str, Any]) -> dict[str, Any]:
+    return payload
+
+
+@app.task(name="gather")
+def gather(results: list[Any]) -> int:
+    return len(results)
+
+
+def fan_out_group(children: int) -> int:
+    """Start children, wait for all of them, and return how many results there are."""
+    made = group(child.s({"i": i}) for i in range(children))
+    return len(made.apply_async().get(30))
+
+
+def fan_out_chord(children: int) -> int:
+    """Do the same with a task that gets the results."""
+    made = chord((child.s({"i": i}) for i in range(children)), gather.s())
+    count: int = made.apply_async().get(30)
+    return count

@@ -63,9 +63,11 @@ class Loop:
             self.error = error
 
     async def _work_async(self, subscription: RunSubscription) -> None:
-        async for run in subscription:
-            self.runs.append(run)
-        await subscription._store.aclose()
+        try:
+            async for run in subscription:
+                self.runs.append(run)
+        finally:
+            await subscription._store.aclose()
 
     @property
     def statuses(self) -> list[str]:

@@ -226,6 +226,42 @@ async def gated_in_one(payload: dict[str, Any]) -> int:
     return 1
 
 
+@task(id="twins")
+async def twins(payload: str) -> list[Any]:
+    """Wait for the same token twice at once, and give one of the two up."""
+
+    async def briefly() -> str:
+        try:
+            async with asyncio.timeout(0.05):
+                await wait.for_token(payload)
+        except TimeoutError:
+            note("given up")
+            return "given up"
+        return "in time"
+
+    first = await asyncio.gather(briefly(), wait.for_token(payload).unwrap())
+    return [*first, *await asyncio.gather(*(wait.for_token(payload).unwrap() for _ in range(2)))]
+
+
+@task(id="impatient")
+async def impatient(payload: str, ctx: Any) -> str:
+    """Give a child up that then waits for this run."""
+    try:
+        async with asyncio.timeout(0.05):
+            await tasks.trigger_and_wait("asks-parent", payload)
+    except TimeoutError:
+        note("given up")
+    await wait.for_token(payload)
+    await wait.for_duration(seconds=0.2)
+    return "done"
+
+
+@task(id="asks-parent")
+async def asks_parent(payload: str, ctx: Any) -> Any:
+    await wait.for_token(payload)
+    return (await runs.poll(ctx.run.parent_id)).output
+
+
 @task(id="brief")
 async def brief(payload: float) -> str:
     """Give many waits up after moments of all lengths: also while the server is being asked."""

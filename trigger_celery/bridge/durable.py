@@ -34,12 +34,24 @@ from trigger_celery.store.op import Call, Flow, Perform
 class Scope:
     """Counts the durable calls of one asyncio task of a run, and the tasks it makes."""
 
-    __slots__ = ("_calls", "_path", "_tasks", "children", "durable", "parent", "task", "waits")
+    __slots__ = (
+        "_calls",
+        "_path",
+        "_tasks",
+        "children",
+        "durable",
+        "parent",
+        "step",
+        "task",
+        "waits",
+    )
 
     def __init__(self, durable: Durable, path: str = "", parent: Scope | None = None) -> None:
         self.durable = durable
         self.parent = parent
         self.task: asyncio.Task[Any] | None = None
+        self.step: str = parent.step if parent is not None else ""
+        """The step whose function is being called."""
         self.children = 0
         self.waits = 0
         self._path = path
@@ -187,6 +199,11 @@ class Durable:
         scope = current_scope.get()
         if scope is None or scope.durable is not self:
             scope = self.root
+        if scope.step:
+            raise StateError(
+                f"{call}: not in the function of step.run({scope.step!r}, …), which is not called "
+                "again in a replay. Make the call outside of the step: it is recorded by itself."
+            )
         path = scope.next_path()
         before = self.record.calls.get(path) if self.record is not None else None
         if before is not None:
@@ -308,7 +325,9 @@ def raise_refusal(
     if answer.word == "cycle":
         chain = " <- ".join(answer.more[0].split())
         raise WaitCycleError(
-            f"run {durable.run_id} would wait for {target}, which waits for it: {chain}"
+            f"run {durable.run_id} would wait for itself"
+            if target == durable.run_id
+            else f"run {durable.run_id} would wait for {target}, which waits for it: {chain}"
         )
     if answer.word == "unknown" and is_token_id(target):
         raise no_token(target)

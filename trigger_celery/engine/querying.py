@@ -13,7 +13,8 @@ from typing import Any
 from trigger_celery.engine.codec import run_of
 from trigger_celery.engine.scripts import SCRIPTS
 from trigger_celery.errors import InvalidOptionError, PollTimeoutError, RunNotFoundError
-from trigger_celery.model.run import Run, RunStatus
+from trigger_celery.model.packet import JSON, decode
+from trigger_celery.model.run import Run, RunError, RunStatus
 from trigger_celery.store.notify import Topic
 from trigger_celery.store.op import Await, Flow, Listen, command
 
@@ -55,6 +56,46 @@ def read_runs(scope: str, run_ids: Sequence[str]) -> Flow[dict[str, Run]]:
         for run_id, reply in zip(run_ids, replies, strict=True)
         if reply
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended. `status` is None when it is gone."""
+
+    run_id: str
+    status: RunStatus | None
+    task: str
+    output: Any
+    error: RunError | None
+
+
+MAX_RESULTS = 100
+"""Outcomes read by one call."""
+
+
+def read_outcomes(scope: str, run_ids: Sequence[str]) -> Flow[list[Outcome]]:
+    """Return how each of the runs ended, in their order."""
+    if not run_ids:
+        return []
+    replies = yield [
+        SCRIPTS.read_results(scope, run_ids[start : start + MAX_RESULTS])
+        for start in range(0, len(run_ids), MAX_RESULTS)
+    ]
+    rows = [row for reply in replies for row in reply]
+    return [_outcome(run_id, *row) for run_id, row in zip(run_ids, rows, strict=True)]
+
+
+def _outcome(
+    run_id: str, status: bytes, task: bytes, kind: bytes, output: bytes, error: bytes
+) -> Outcome:
+    done = status == b"COMPLETED"
+    return Outcome(
+        run_id,
+        RunStatus(status.decode()) if status else None,
+        task.decode(),
+        decode(output.decode(), kind.decode() or JSON) if done else None,
+        RunError.from_dict(json.loads(error)) if error else None,
+    )
 
 
 def wait_for_end(

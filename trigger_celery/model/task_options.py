@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from datetime import timedelta
 from math import isfinite
 from typing import Any, Final
 
@@ -32,6 +33,7 @@ MAX_CONCURRENCY_KEY: Final = 512
 MAX_TASK_ID: Final = 128
 MAX_PRIORITY_SECONDS: Final = 10**9
 MIN_DURATION_MS: Final = 5000
+MAX_IDEMPOTENCY_KEY: Final = 2048
 
 _BAD_NAME_CHARACTER: Final = re.compile(r"[^A-Za-z0-9._/-]").search
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]").search
@@ -177,6 +179,28 @@ def check_max_duration(value: object) -> int:
         raise InvalidOptionError(
             f"max_duration={_shown(value)} is under the minimum of {MIN_DURATION_MS // 1000} seconds"
         )
+    return ms
+
+
+def check_idempotency_key(key: str | None) -> str:
+    """Return a key as it is stored; none is an empty text. Raises InvalidOptionError."""
+    if key is None:
+        return ""
+    if not 0 < len(str(key)) <= MAX_IDEMPOTENCY_KEY:
+        raise InvalidOptionError(
+            f"idempotency_key={key!r:.60} is not text of 1 to {MAX_IDEMPOTENCY_KEY:,} characters; make one "
+            "with idempotency_keys.create"
+        )
+    return key
+
+
+def check_idempotency_ttl(ttl: str | float | timedelta | None, otherwise: int) -> int:
+    """Return how long a key counts, in ms. Raises InvalidDurationError."""
+    if ttl is None:
+        return otherwise
+    ms = parse_duration(ttl, name="idempotency_key_ttl")
+    if ms <= 0:
+        raise InvalidOptionError(f"idempotency_key_ttl={ttl!r} is no time at all")
     return ms
 
 

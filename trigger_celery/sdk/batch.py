@@ -17,7 +17,7 @@ from trigger_celery.sdk.batching import Target
 from trigger_celery.sdk.handle import BatchHandle
 from trigger_celery.sdk.results import BatchResult, ResultOp
 from trigger_celery.sdk.task import Task
-from trigger_celery.sdk.tasks import unvalidated
+from trigger_celery.sdk.triggering import unvalidated
 from trigger_celery.store.op import Op
 
 

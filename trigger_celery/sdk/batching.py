@@ -12,7 +12,7 @@ from trigger_celery.bridge.registry import TaskDefinition
 from trigger_celery.bridge.request import build_run
 from trigger_celery.engine.batching import batch_calls, read_batch
 from trigger_celery.engine.codec import dump_error
-from trigger_celery.engine.querying import read_runs
+from trigger_celery.engine.querying import read_outcomes
 from trigger_celery.engine.triggering import NewRun, Origin
 from trigger_celery.errors import BatchTriggerError, InputError, PayloadTooLargeError, StoreError
 from trigger_celery.model.batch import BatchItemError, BatchStatus
@@ -137,5 +137,5 @@ def _wait_flow(bound: TriggerCelery, batch: _NewBatch, name: str) -> Flow[BatchR
     found = yield from read_batch(bound.scope, batch.id)
     if found.status is BatchStatus.ABORTED:
         raise batch.failure("wait", "its runs were not all created within 30 minutes")
-    runs = yield from read_runs(bound.scope, found.runs)
-    return BatchResult(batch.id, [result_of(runs[each]) for each in found.runs])
+    outcomes = yield from read_outcomes(bound.scope, found.runs)
+    return BatchResult(batch.id, [result_of(outcome) for outcome in outcomes])

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 from hashlib import sha256
 from typing import Literal
 
 from trigger_celery.bridge import context
 from trigger_celery.bridge.durable import current_durable
 from trigger_celery.errors import InvalidOptionError
-from trigger_celery.model.duration import parse_duration
+from trigger_celery.model.task_options import MAX_IDEMPOTENCY_KEY
 from trigger_celery.store.op import Flow, Op, Sleep
 
-MAX_KEY = 2048
 SCOPES = ("run", "attempt", "global")
 
 
@@ -33,8 +31,10 @@ def create(
     default elsewhere): the same everywhere. A list of texts is one key.
     """
     text = "\x1f".join([key] if isinstance(key, str) else [str(part) for part in key])
-    if not text or len(text) > MAX_KEY:
-        raise InvalidOptionError(f"an idempotency key has 1 to {MAX_KEY:,} characters: {key!r:.60}")
+    if not text or len(text) > MAX_IDEMPOTENCY_KEY:
+        raise InvalidOptionError(
+            f"an idempotency key has 1 to {MAX_IDEMPOTENCY_KEY:,} characters: {key!r:.60}"
+        )
     if scope is not None and scope not in SCOPES:
         raise InvalidOptionError(f"scope={scope!r} is none of {', '.join(SCOPES)}")
 
@@ -54,25 +54,3 @@ def create(
         return IdempotencyKey(sha256("\x1e".join(parts).encode()).hexdigest())
 
     return context.current().op(flow(), "idempotency_keys.create")
-
-
-def check_key(key: str | None) -> str:
-    """Return a key as it is stored; none is an empty text. Raises InvalidOptionError."""
-    if key is None:
-        return ""
-    if not 0 < len(str(key)) <= MAX_KEY:
-        raise InvalidOptionError(
-            f"idempotency_key={key!r:.60} is not text of 1 to {MAX_KEY:,} characters; make one "
-            "with idempotency_keys.create"
-        )
-    return key
-
-
-def check_ttl(ttl: str | float | timedelta | None, otherwise: int) -> int:
-    """Return how long a key counts, in ms. Raises InvalidDurationError."""
-    if ttl is None:
-        return otherwise
-    ms = parse_duration(ttl, name="idempotency_key_ttl")
-    if ms <= 0:
-        raise InvalidOptionError(f"idempotency_key_ttl={ttl!r} is no time at all")
-    return ms

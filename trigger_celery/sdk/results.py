@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
+from trigger_celery.engine.querying import Outcome
 from trigger_celery.errors import SubtaskUnwrapError, WaitpointTimeoutError
-from trigger_celery.model.run import Run, RunError, RunStatus
+from trigger_celery.model.run import RunError, RunStatus
 from trigger_celery.store.op import Flow, Op
 
 T = TypeVar("T")
@@ -88,17 +89,19 @@ class TaskResult(dict[str, Any], Generic[T]):
         )
 
 
-def result_of(run: Run) -> TaskResult[Any]:
+def result_of(run: Outcome) -> TaskResult[Any]:
     """Return the result of a final run."""
     found: dict[str, Any] = {
         "ok": run.status is RunStatus.COMPLETED,
-        "id": run.id,
-        "task_identifier": run.task_identifier,
+        "id": run.run_id,
+        "task_identifier": run.task,
     }
     if run.status is RunStatus.COMPLETED:
         found["output"] = run.output
     else:
-        error = run.error or RunError.internal(str(run.status), f"the run is {run.status}")
+        error = run.error or RunError.internal(
+            str(run.status or "GONE"), f"the run is {run.status or 'not there any more'}"
+        )
         found["error"] = error.to_dict()
     return TaskResult(found)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar, overload
 
 from trigger_celery.bridge import context
+from trigger_celery.bridge.context import current_scope
 from trigger_celery.bridge.durable import Durable, require_run
 from trigger_celery.engine.waiting import Record, read_record, record_step
 from trigger_celery.errors import InvalidOptionError, OutputError, RunLeaseLostError
@@ -34,7 +36,9 @@ def run(name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -
     raised: errors are not stored. The result is given as it comes back from the store: a tuple
     in plain JSON is a list. Steps of the same name are told apart by their order.
 
-    Raises OutsideRunError outside of a run and OutputError for a result that cannot be stored.
+    The function cannot wait, trigger or run steps: such calls are recorded by themselves and raise
+    StateError in it. Raises OutsideRunError outside of a run and OutputError for a result that
+    cannot be stored.
     """
     if not 0 < len(str(name)) <= MAX_NAME:
         raise InvalidOptionError(
@@ -49,8 +53,9 @@ def run(name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -
     require_run("step.run()")
 
     async def asynchronously() -> Any:
-        result = function(*args, **kwargs)
-        return await result if inspect.isawaitable(result) else result
+        with _in_step(name):
+            result = function(*args, **kwargs)
+            return await result if inspect.isawaitable(result) else result
 
     def synchronously() -> Any:
         if inspect.iscoroutinefunction(function):
@@ -58,9 +63,24 @@ def run(name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -
                 f"step.run({name!r}, …).sync(): {function.__qualname__} is async; await the step "
                 "in an async task, or pass a sync function"
             )
-        return function(*args, **kwargs)
+        with _in_step(name):
+            return function(*args, **kwargs)
 
     return bound.op(_flow(bound.scope, name, Perform(asynchronously, synchronously)), "step.run")
+
+
+@contextmanager
+def _in_step(name: str) -> Iterator[None]:
+    """Refuse durable calls meanwhile: a replay does not call the function again."""
+    scope = current_scope.get()
+    if scope is None:
+        yield
+        return
+    outer, scope.step = scope.step, name
+    try:
+        yield
+    finally:
+        scope.step = outer
 
 
 def _flow(scope: str, name: str, perform: Perform) -> Flow[Any]:

@@ -15,6 +15,7 @@ from trigger_celery.bridge.registry import (
 )
 from trigger_celery.bridge.result import AsyncResult
 from trigger_celery.bridge.schema import Schema
+from trigger_celery.bridge.signal import RunSignal
 from trigger_celery.errors import DefinitionError, UnknownTaskOptionError, closest
 from trigger_celery.model import task_options as check
 from trigger_celery.model.retry import Retry
@@ -173,21 +174,53 @@ class Task(Generic[PayloadT, OutputT]):
         return f"<Task {self._definition.id!r} at {self._definition.place}>"
 
 
-class _TakesBoth(Protocol[PayloadT_contra, OutputT_co]):
+class _TakesPayloadAndMore(Protocol[PayloadT_contra, OutputT_co]):
+    def __call__(
+        self, payload: PayloadT_contra, /, *, ctx: Context, signal: RunSignal
+    ) -> OutputT_co: ...
+
+
+class _TakesPayloadAndCtx(Protocol[PayloadT_contra, OutputT_co]):
     def __call__(self, payload: PayloadT_contra, /, *, ctx: Context) -> OutputT_co: ...
+
+
+class _TakesPayloadAndSignal(Protocol[PayloadT_contra, OutputT_co]):
+    def __call__(self, payload: PayloadT_contra, /, *, signal: RunSignal) -> OutputT_co: ...
+
+
+class _TakesMore(Protocol[OutputT_co]):
+    def __call__(self, *, ctx: Context, signal: RunSignal) -> OutputT_co: ...
 
 
 class _TakesCtx(Protocol[OutputT_co]):
     def __call__(self, *, ctx: Context) -> OutputT_co: ...
 
 
+class _TakesSignal(Protocol[OutputT_co]):
+    def __call__(self, *, signal: RunSignal) -> OutputT_co: ...
+
+
 class TaskDecorator(Protocol):
     """What `task(…)` returns: keeps the function's payload and return types."""
 
     @overload
-    def __call__(self, function: _TakesBoth[PayloadT, OutputT], /) -> Task[PayloadT, OutputT]: ...
+    def __call__(
+        self, function: _TakesPayloadAndMore[PayloadT, OutputT], /
+    ) -> Task[PayloadT, OutputT]: ...
+    @overload
+    def __call__(
+        self, function: _TakesPayloadAndCtx[PayloadT, OutputT], /
+    ) -> Task[PayloadT, OutputT]: ...
+    @overload
+    def __call__(
+        self, function: _TakesPayloadAndSignal[PayloadT, OutputT], /
+    ) -> Task[PayloadT, OutputT]: ...
+    @overload
+    def __call__(self, function: _TakesMore[OutputT], /) -> Task[None, OutputT]: ...
     @overload
     def __call__(self, function: _TakesCtx[OutputT], /) -> Task[None, OutputT]: ...
+    @overload
+    def __call__(self, function: _TakesSignal[OutputT], /) -> Task[None, OutputT]: ...
     @overload
     def __call__(self, function: Callable[[PayloadT], OutputT], /) -> Task[PayloadT, OutputT]: ...
     @overload
@@ -199,7 +232,15 @@ class SchemaTaskDecorator(Protocol):
 
     @overload
     def __call__(
-        self, function: _TakesBoth[PayloadT, OutputT], /
+        self, function: _TakesPayloadAndMore[PayloadT, OutputT], /
+    ) -> Task[PayloadT | Mapping[str, Any], OutputT]: ...
+    @overload
+    def __call__(
+        self, function: _TakesPayloadAndCtx[PayloadT, OutputT], /
+    ) -> Task[PayloadT | Mapping[str, Any], OutputT]: ...
+    @overload
+    def __call__(
+        self, function: _TakesPayloadAndSignal[PayloadT, OutputT], /
     ) -> Task[PayloadT | Mapping[str, Any], OutputT]: ...
     @overload
     def __call__(

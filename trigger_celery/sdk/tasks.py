@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
 from trigger_celery.bridge import context
 from trigger_celery.bridge.hooks import check_hook
-from trigger_celery.bridge.registry import REGISTRY, TaskDefinition
+from trigger_celery.bridge.registry import REGISTRY
 from trigger_celery.bridge.request import build_run
 from trigger_celery.engine.triggering import create_watched_run
 from trigger_celery.model.run import Run
-from trigger_celery.model.task_options import check_task_id
 from trigger_celery.sdk import batching, triggering
 from trigger_celery.sdk.batch_items import BatchItem, batch_items
 from trigger_celery.sdk.handle import BatchHandle, RunHandle
@@ -28,19 +26,19 @@ def trigger(task_id: str, payload: Any = None, **options: Any) -> Op[RunHandle]:
     The payload is sent as it is: a schema is checked in the worker, where a bad payload fails
     the run without a retry. An id that no worker knows is accepted; the run waits for one.
     """
-    return triggering.trigger(unvalidated(task_id), task_id, payload, options)
+    return triggering.trigger(triggering.unvalidated(task_id), task_id, payload, options)
 
 
 def trigger_and_wait(
     task_id: str, payload: Any = None, **options: Any
 ) -> ResultOp[TaskResult[Any], Any]:
     """Make a child run and wait until it is final, in a run; see `Task.trigger_and_wait`."""
-    return triggering.trigger_and_wait(unvalidated(task_id), task_id, payload, options)
+    return triggering.trigger_and_wait(triggering.unvalidated(task_id), task_id, payload, options)
 
 
 def batch_trigger(task_id: str, items: Iterable[BatchItem | Mapping[str, Any]]) -> Op[BatchHandle]:
     """Make a run of the task for each of up to 1,000 items, in one pipeline."""
-    target = (unvalidated(task_id), task_id)
+    target = (triggering.unvalidated(task_id), task_id)
     return batching.batch_trigger(
         [(target, item) for item in batch_items(items)], "tasks.batch_trigger", strict=True
     )
@@ -50,7 +48,7 @@ def batch_trigger_and_wait(
     task_id: str, items: Iterable[BatchItem | Mapping[str, Any]]
 ) -> ResultOp[BatchResult[Any], list[Any]]:
     """Make a child run for each item and wait until all are final, in a run."""
-    target = (unvalidated(task_id), task_id)
+    target = (triggering.unvalidated(task_id), task_id)
     return batching.batch_trigger_and_wait(
         [(target, item) for item in batch_items(items)], "tasks.batch_trigger_and_wait"
     )
@@ -69,7 +67,7 @@ def trigger_and_poll(
     run goes on. None waits for ever.
     """
     bound = context.current()
-    run = build_run(bound, unvalidated(task_id), task_id, payload, options)
+    run = build_run(bound, triggering.unvalidated(task_id), task_id, payload, options)
     limit = patience(timeout)
 
     def flow() -> Flow[Run]:
@@ -110,12 +108,3 @@ def _add_hook(name: str, hook: HookT) -> HookT:
     check_hook(name, hook, f"tasks.{name}")
     REGISTRY.hooks.setdefault(name, []).append(hook)
     return hook
-
-
-def unvalidated(task_id: str) -> TaskDefinition | None:
-    """Return what is known here of an id, without its schema: by id nothing is validated."""
-    check_task_id(task_id)
-    definition = triggering.known(task_id)
-    if definition is None or definition.schema is None:
-        return definition
-    return replace(definition, schema=None)

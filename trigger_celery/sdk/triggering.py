@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,9 +12,10 @@ from trigger_celery.bridge.binding import TriggerCelery
 from trigger_celery.bridge.durable import current_durable, durable_wait, require_run
 from trigger_celery.bridge.registry import REGISTRY, TaskDefinition
 from trigger_celery.bridge.request import build_run
-from trigger_celery.engine.querying import read_run
+from trigger_celery.engine.querying import read_outcomes
 from trigger_celery.engine.triggering import NOWHERE, NewRun, Origin, create_call
 from trigger_celery.model.duration import parse_duration
+from trigger_celery.model.task_options import check_task_id
 from trigger_celery.model.wait import WaitInfo
 from trigger_celery.sdk.handle import RunHandle
 from trigger_celery.sdk.results import ResultOp, TaskResult, result_of
@@ -64,7 +66,8 @@ def _child_flow(bound: TriggerCelery, run: NewRun, call: str) -> Flow[TaskResult
     del run  # with its payload: the call has it until it is sent
     info = WaitInfo("task", run_id=child)
     yield from durable_wait(durable, bound.scope, position, call, child, info, prepare)
-    return result_of((yield from read_run(bound.scope, child)))
+    [outcome] = yield from read_outcomes(bound.scope, [child])
+    return result_of(outcome)
 
 
 def patience(timeout: str | float | timedelta | None) -> float | None:
@@ -75,3 +78,12 @@ def patience(timeout: str | float | timedelta | None) -> float | None:
 def known(task_id: str) -> TaskDefinition | None:
     """Return the definition, if this process has it."""
     return REGISTRY.tasks.get(task_id)
+
+
+def unvalidated(task_id: str) -> TaskDefinition | None:
+    """Return what is known here of an id, without its schema: by id nothing is validated."""
+    check_task_id(task_id)
+    definition = known(task_id)
+    if definition is None or definition.schema is None:
+        return definition
+    return replace(definition, schema=None)

@@ -27,10 +27,13 @@ from trigger_celery.errors import (
 from trigger_celery.model.duration import MAX_MS, Delay, parse_delay, parse_duration
 from trigger_celery.model.ids import is_token_id, waitpoint_id
 from trigger_celery.model.packet import encode
-from trigger_celery.model.task_options import check_tags
+from trigger_celery.model.task_options import (
+    check_idempotency_key,
+    check_idempotency_ttl,
+    check_tags,
+)
 from trigger_celery.model.wait import WaitInfo
 from trigger_celery.model.waitpoint import Token, TokenStatus
-from trigger_celery.sdk.idempotency_keys import check_key, check_ttl
 from trigger_celery.sdk.results import ResultOp, TokenResult
 from trigger_celery.store.op import Call, Flow, Op
 
@@ -67,8 +70,8 @@ def for_duration(
     """
     ms = _length(duration, units)
     info_date = datetime.now(UTC) + timedelta(milliseconds=ms)
-    key = check_key(idempotency_key)
-    ttl = check_ttl(idempotency_key_ttl, waitpoints.KEY_TTL_MS)
+    key = check_idempotency_key(idempotency_key)
+    ttl = check_idempotency_ttl(idempotency_key_ttl, waitpoints.KEY_TTL_MS)
     return _date_op("wait.for_duration", Delay(ms, None), info_date, key, ttl)
 
 
@@ -90,8 +93,8 @@ def until(
             "there is wait.for_duration"
         )
     at = datetime.fromtimestamp(delay.at_ms / 1000, UTC)
-    key = check_key(idempotency_key)
-    ttl = check_ttl(idempotency_key_ttl, waitpoints.KEY_TTL_MS)
+    key = check_idempotency_key(idempotency_key)
+    ttl = check_idempotency_ttl(idempotency_key_ttl, waitpoints.KEY_TTL_MS)
     return _date_op("wait.until", delay, at, key, ttl, refuse_past=throw_if_in_the_past)
 
 
@@ -115,8 +118,8 @@ def create_token(
     due = Delay(waitpoints.MAX_WAIT_MS, None)
     if timeout is not None:
         due = parse_delay(timeout, name="timeout")
-    key = check_key(idempotency_key)
-    ttl = check_ttl(idempotency_key_ttl, waitpoints.KEY_TTL_MS)
+    key = check_idempotency_key(idempotency_key)
+    ttl = check_idempotency_ttl(idempotency_key_ttl, waitpoints.KEY_TTL_MS)
     checked = check_tags(tags)
     bound = context.current()
 
@@ -252,7 +255,7 @@ def list_tokens(
     wanted = TokenFilter(
         statuses=tuple(_status(text) for text in texts),
         tags=check_tags(tags),
-        key=check_key(idempotency_key),
+        key=check_idempotency_key(idempotency_key),
         created_from_ms=0 if created_from is None else int(created_from.timestamp() * 1000),
         created_to_ms=9_999_999_999_999
         if created_to is None

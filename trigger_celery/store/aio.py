@@ -148,6 +148,7 @@ class AsyncRunner:
                     step = flow.throw(error)
                 else:
                     step = flow.send(reply)
+                    reply = None  # the flow may wait for days
         except StopIteration as stop:
             result: T = stop.value
             return result

@@ -121,13 +121,25 @@ class RunExecution:
                 current_scope.reset(scope)
                 current_execution.reset(execution)
 
+    async def tell_hooks(self, name: str, **offered: Any) -> None:
+        """Call the hooks of a name; one that fails is logged, and changes nothing of the run."""
+        try:
+            await self.call_hooks(name, **offered)
+        except Exception:
+            logger.exception(
+                "an %s hook of run %s failed",
+                name,
+                self.grant.id,
+                extra={"action": "hook_failed", "run_id": self.grant.id},
+            )
+
     async def wait(self, info: WaitInfo) -> None:
         """Tell the hooks that the run begins to wait."""
-        await self.call_hooks("on_wait", wait=info)
+        await self.tell_hooks("on_wait", wait=info)
 
     async def resume(self, info: WaitInfo) -> None:
         """Tell the hooks that the run goes on."""
-        await self.call_hooks("on_resume", wait=info)
+        await self.tell_hooks("on_resume", wait=info)
 
     @property
     def wait_hooks(self) -> RunExecution | None:

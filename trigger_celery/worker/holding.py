@@ -13,6 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import Context
 from functools import partial
 from typing import Any
@@ -204,15 +205,9 @@ class Holder:
         reason = RunCanceledError(f"run {execution.grant.id} was cancelled")
         deadline = time.monotonic() + CANCEL_BUDGET
         if not waits and execution.has_hooks("on_cancel"):
-            try:
-                hooks = execution.call_hooks("on_cancel", signal=execution.signal)
+            hooks = execution.tell_hooks("on_cancel", signal=execution.signal)
+            with suppress(TimeoutError):
                 BACKGROUND.run(asyncio.wait_for(hooks, CANCEL_BUDGET))
-            except Exception:
-                logger.exception(
-                    "an on_cancel hook of run %s failed",
-                    execution.grant.id,
-                    extra={"action": "hook_failed", "run_id": execution.grant.id},
-                )
         if not waits and execution.definition.takes_signal:
             self._stopped.wait(max(0.0, deadline - time.monotonic()))
         if self._stopped.is_set():

@@ -94,7 +94,6 @@ def make_request(worker: Any, events: EventSender, task: Any, grant: Grant, payl
         "headers": {},
         "origin": worker.hostname,
         "is_eager": False,
-        **_EMBED,
     }
     request = RunRequest(
         _MESSAGE,

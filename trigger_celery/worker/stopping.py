@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 
 from trigger_celery.errors import MaxDurationExceededError, RunCanceledError
-from trigger_celery.worker.executor import RunExecution
 from trigger_celery.worker.job import Job
 
 logger = logging.getLogger("trigger_celery.worker")
@@ -72,7 +71,7 @@ async def cancel_attempt(job: Job) -> None:
     if not waiting and (execution.definition.takes_signal or execution.has_hooks("on_cancel")):
         try:
             async with asyncio.timeout(CANCEL_BUDGET):
-                await _call_hooks(execution)
+                await execution.tell_hooks("on_cancel", signal=execution.signal)
                 if job.task is not None and execution.definition.takes_signal:
                     await asyncio.wait([job.task])
         except TimeoutError:
@@ -83,15 +82,3 @@ async def cancel_attempt(job: Job) -> None:
                 extra={"action": "cancel_forced", "run_id": job.grant.id},
             )
     job.cancel()
-
-
-async def _call_hooks(execution: RunExecution) -> None:
-    """Call the hooks of a cancel; when one fails, the code of the task still gets its time."""
-    try:
-        await execution.call_hooks("on_cancel", signal=execution.signal)
-    except Exception:
-        logger.exception(
-            "an on_cancel hook of run %s failed",
-            execution.grant.id,
-            extra={"action": "hook_failed", "run_id": execution.grant.id},
-        )

@@ -16,11 +16,8 @@ T = TypeVar("T")
 
 
 class _Tracer(greenlet):  # type: ignore[misc]
-    driver: greenlet
-
     def __init__(self, function: Callable[..., Any], driver: greenlet) -> None:
         super().__init__(function, driver)
-        self.driver = driver
         # One context for both: what signals and the tracer set, the coroutine sees.
         self.gr_context = driver.gr_context
 
@@ -45,5 +42,5 @@ def await_in_greenlet(awaitable: Awaitable[T]) -> T:
     current = getcurrent()
     if not isinstance(current, _Tracer):
         raise RuntimeError("not inside run_in_greenlet")
-    value: T = current.driver.switch(awaitable)
+    value: T = current.parent.switch(awaitable)
     return value

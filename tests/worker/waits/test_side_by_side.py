@@ -9,7 +9,7 @@ import pytest
 from tests.waiting import wait_until
 from tests.worker.waits.test_programs import complete, waits
 from tests.worker.workers import Deployment
-from trigger_celery import RunStatus, queues, wait
+from trigger_celery import RunStatus, queues, runs, wait
 
 pytestmark = pytest.mark.processes
 
@@ -101,3 +101,26 @@ def test_finally_is_executed_once_when_the_memory_is_kept(shared: Deployment, en
     output = "completed" if ending == "completed" else "WaitpointTimeoutError"
     assert shared.wait(run).output == output
     assert len(shared.ledger(run, "cleaned")) == 1
+
+
+def test_two_waits_for_the_same_token_at_once(shared: Deployment) -> None:
+    token = wait.create_token().sync()
+    run = shared.trigger("twins", token.id)
+    shared.wait_for("given up", run)
+    waits(shared, run)
+    wait.complete_token(token, "yes").sync()
+    assert shared.wait(run).output == ["given up", "yes", "yes", "yes"]
+
+
+@pytest.mark.xfail(
+    reason="the edge of a wait that was given up stays: the child gets WaitCycleError"
+)
+def test_a_child_that_was_given_up_may_wait_for_its_parent(shared: Deployment) -> None:
+    token = wait.create_token().sync()
+    run = shared.trigger("impatient", token.id)
+    shared.wait_for("given up", run)
+    waits(shared, run)
+    wait.complete_token(token).sync()
+    assert shared.wait(run).output == "done"
+    (child,) = [one for one in runs.list(task="asks-parent").sync() if one.parent_id == run]
+    assert shared.wait(child.id).output == "done"
