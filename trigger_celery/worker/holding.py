@@ -33,7 +33,7 @@ from trigger_celery.worker.background_loop import BACKGROUND
 from trigger_celery.worker.executor import RunExecution
 from trigger_celery.worker.interrupting import interrupt, tell_process
 from trigger_celery.worker.job import Job
-from trigger_celery.worker.parking import LOOK_WHILE_HELD, RunParking, split_message
+from trigger_celery.worker.parking import FIRST_LOOK, LAST_LOOK, RunParking, split_message
 
 logger = logging.getLogger("trigger_celery.worker")
 
@@ -162,9 +162,11 @@ class Holder:
     async def _give_up_in_time(self) -> None:
         deadline = time.monotonic() + self._hold
         durable = self.execution.durable
+        pause = FIRST_LOOK
         while self.parking.parked and self.parking.stopped is None:
             left = deadline - time.monotonic()
-            await asyncio.sleep(max(0.0, min(LOOK_WHILE_HELD, left)))
+            await asyncio.sleep(max(0.0, min(pause, left)))
+            pause = min(2 * pause, LAST_LOOK)
             flow = waiting.evict_runs(
                 self._store.scope, [(durable.run_id, durable.epoch)], if_needed=left > 0
             )

@@ -21,8 +21,8 @@ from trigger_celery.errors import RunEvictedError, RunLeaseLostError, StoreError
 from trigger_celery.model.wait import WaitInfo
 from trigger_celery.store.store import Store
 
-LOOK_WHILE_HELD = 0.1
-"""Seconds between looks whether others need the process of a waiting run."""
+FIRST_LOOK, LAST_LOOK = 0.02, 0.5
+"""Seconds between looks whether others need the process of a waiting run: they double."""
 HOOKLESS_WAIT = 5.0
 """A wait for time up to so many seconds calls no hooks."""
 
@@ -339,11 +339,17 @@ class RunParking:
         """Block until *event*, at most the hold time, then evict the run. Raises RunEvictedError."""
         durable, scope = self.durable, self._store.scope
         deadline = time.monotonic() + self._hold_seconds
-        while not event.wait(max(0.0, min(LOOK_WHILE_HELD, deadline - time.monotonic()))):
+        pause = FIRST_LOOK
+        while not event.wait(max(0.0, min(pause, deadline - time.monotonic()))):
+            pause = min(2 * pause, LAST_LOOK)
             flow = waiting.evict_runs(
                 scope, [(durable.run_id, durable.epoch)], if_needed=time.monotonic() < deadline
             )
-            answer = self._store.run_blocking(flow)[0]
+            try:
+                answer = self._store.run_blocking(flow)[0]
+            except StoreError:
+                deadline = time.monotonic() + LAST_LOOK  # it waits on, as long as it takes
+                continue
             if answer == "kept":
                 continue
             if answer != "granted":
