@@ -68,14 +68,10 @@ def test_the_api_page_names_every_public_name(name: str) -> None:
     assert re.search(rf"`{name}\b", text("reference/python-api.md"))
 
 
-INTERNAL = {"unvalidated", "check_key", "check_ttl"}
-"""What other modules of the package take from a namespace; not for users."""
-
-
 def functions(namespace: ModuleType) -> Iterator[str]:
     for name, value in vars(namespace).items():
         own = inspect.isfunction(value) and value.__module__ == namespace.__name__
-        if own and not name.startswith("_") and name not in INTERNAL:
+        if own and not name.startswith("_"):
             yield f"{namespace.__name__.rpartition('.')[2]}.{name}"
 
 
@@ -193,7 +189,7 @@ def test_the_options_of_a_task() -> None:
         (task_options.MAX_METADATA_BYTES // 2**10, "metadata | 256 KB"),
         (task_options.MIN_DURATION_MS // 1000, "at least 5"),
         (step_module.MAX_NAME, "name of a step | 128"),
-        (idempotency_keys.MAX_KEY, "idempotency key | 2,048"),
+        (task_options.MAX_IDEMPOTENCY_KEY, "idempotency key | 2,048"),
         (waitpoints.MAX_WAIT_MS // 31_536_000_000, "without a timeout | 1 year"),
     ],
 )

@@ -175,6 +175,7 @@ def every_wait(engine: Engine) -> None:
     for grant in engine.take("w1", 9):
         engine.end(grant)
     assert engine.read_batch(batch).run_count == 2
+    engine.run(querying.read_outcomes(engine.scope, [one.id, child]))
     engine.cancel(child)
     engine.cancel(two.id)
     engine.fire()

@@ -194,7 +194,7 @@ def test_a_limit_of_three_on_two_workers_with_parents_that_wait(deployment: Depl
     assert len(pids) == 2
 
 
-def test_a_batch_outlives_the_worker_of_its_parent(deployment: Deployment) -> None:
+def test_a_batch_ends_although_its_worker_died(deployment: Deployment) -> None:
     worker = start(deployment)
     made = batch.trigger([{"id": "naps", "payload": 0.3}] * 500).sync()
     ids = [handle.id for handle in made.runs]

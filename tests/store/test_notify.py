@@ -49,6 +49,23 @@ def test_an_announcement_of_another_topic_does_not(
         assert took >= 0.05
 
 
+def test_everybody_who_listens_hears_it(
+    driver: Driver, server: EmbeddedServer, client: redis.Redis
+) -> None:
+    """What one has heard is still news to another, who was busy when it came."""
+    store = driver.store(server.url)
+
+    def flow() -> Flow[float]:
+        one, other = (yield Listen("topic0")), (yield Listen("topic0"))
+        client.publish(one.channel, "topic0")
+        yield Await(one, 10)
+        began = time.monotonic()
+        yield Await(other, 10)
+        return time.monotonic() - began
+
+    assert driver.run(store, flow()) < 5
+
+
 def test_a_lost_subscription_lets_everybody_look_for_himself(
     driver: Driver, server: EmbeddedServer, client: redis.Redis
 ) -> None:

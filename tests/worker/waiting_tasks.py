@@ -404,11 +404,7 @@ def failing_hook(payload: Any) -> None:
 
 @task(id="failing-hook", on_wait=failing_hook, queue=ONE)
 async def with_failing_hook(payload: str) -> Any:
-    try:
-        await wait.for_token(payload)
-    except ValueError:
-        note("hook failed")
-    await spend({"seconds": 0.1})
+    await wait.for_token(payload)
     return await tasks.trigger_and_wait("in-one", {})
 
 

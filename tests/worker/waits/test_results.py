@@ -108,7 +108,7 @@ def test_a_token_that_is_not_there_fails_the_run(shared: Deployment) -> None:
 
 def test_a_run_that_waits_for_itself(shared: Deployment) -> None:
     run = shared.run("poll-self")
-    assert f"run {run.id} would wait for {run.id}" in run.output
+    assert f"run {run.id} would wait for itself" in run.output
 
 
 def test_a_run_that_waits_for_one_that_waits_for_it(shared: Deployment) -> None:
