@@ -233,7 +233,6 @@ def test_a_server_that_is_away(registry: None, app: Any) -> None:
         bound.unbind()
 
 
-@pytest.mark.xfail(reason="the first call looks at the server, and says StoreUnavailableError")
 def test_a_server_that_was_never_there(registry: None, app: Any, tmp_path: Path) -> None:
     bound = TriggerCelery(app, redis_url=f"unix://{tmp_path}/none", store_retry=0.1)
     try:

@@ -81,7 +81,6 @@ def test_data_come_back_as_they_were(engine: Engine, data: Any) -> None:
     assert wait.retrieve_token(token).sync().output == data
 
 
-@pytest.mark.xfail(reason="complete.lua stores no empty text: the output is None")
 def test_empty_text_comes_back_as_it_was(engine: Engine) -> None:
     token = wait.create_token().sync()
     wait.complete_token(token, "").sync()
@@ -169,9 +168,6 @@ def test_the_same_key_finds_the_same_token(engine: Engine) -> None:
     assert wait.create_token(idempotency_key="order-2").sync().id != first.id
 
 
-@pytest.mark.xfail(
-    reason="create_waitpoint.lua: PX follows the server's clock, not that of the test"
-)
 def test_a_key_counts_until_its_time_is_over(engine: Engine) -> None:
     first = wait.create_token(idempotency_key="k", idempotency_key_ttl="1h").sync()
     assert first.created_at is not None
@@ -194,7 +190,6 @@ def test_a_completed_token_is_found_by_its_key_too(engine: Engine) -> None:
     assert (found.id, found.status, found.output) == (first.id, "COMPLETED", 7)
 
 
-@pytest.mark.xfail(reason="create_waitpoint.lua: a key finds waitpoints of either type")
 def test_a_key_of_a_wait_is_none_of_a_token(engine: Engine) -> None:
     engine.date(HOUR, "k")
     token = wait.create_token(idempotency_key="k").sync()

@@ -68,9 +68,17 @@ def park_run(scope: str, run_id: str, epoch: str, targets: Sequence[str]) -> Flo
     return answer
 
 
-def resume_run(scope: str, run_id: str, epoch: str) -> Flow[str]:
-    """Let a waiting run go on although nothing it waits for is done; answers ok or stale."""
-    answer: bytes = yield SCRIPTS.resume_run(scope, run_id=run_id, epoch=epoch)
+def resume_run(
+    scope: str, run_id: str, epoch: str, given_up: Sequence[str] = (), *, park: bool = False
+) -> Flow[str]:
+    """Let a waiting run go on although nothing it waits for is done; answers ok or stale.
+
+    It does not wait for what is *given_up* any more. With *park* it only forgets that, and goes on
+    waiting if it waits.
+    """
+    answer: bytes = yield SCRIPTS.resume_run(
+        scope, given_up, None, run_id=run_id, epoch=epoch, park="1" if park else "0"
+    )
     return answer.decode()
 
 

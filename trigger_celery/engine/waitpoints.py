@@ -177,12 +177,13 @@ def _at(fields: dict[str, str], name: str) -> datetime | None:
 
 
 def _token(token_id: str, fields: dict[str, str], long_output: str | None) -> Token:
-    text = long_output or fields.get("output")
-    readable = long_output is not None and text is not None
+    text, kind = long_output or fields.get("output"), fields.get("otype", JSON)
+    # Completed without anything: no JSON has no characters, and text may.
+    readable = long_output is not None and text is not None and not (text == "" and kind == JSON)
     return Token(
         id=token_id,
         status=TokenStatus(fields["status"]),
-        output=decode(text, fields.get("otype", JSON)) if readable and text is not None else None,
+        output=decode(text, kind) if readable and text is not None else None,
         tags=_texts(fields.get("tags")),
         created_at=_at(fields, "created"),
         timeout_at=_at(fields, "due"),

@@ -64,10 +64,7 @@ class Store:
 
     def run_blocking(self, flow: Flow[T]) -> T:
         """Run a flow and block, even inside a running event loop."""
-        if not self._fit:
-            self._sync.run(require_fit(self))
-            self._fit = True
-        return self._sync.run(flow)
+        return self._sync.run(flow if self._fit else self._after_check(flow))
 
     def run_unchecked(self, flow: Flow[T]) -> T:
         """Run a flow and block, without asking first whether the server is fit to hold runs."""
@@ -75,11 +72,27 @@ class Store:
 
     async def run_async(self, flow: Flow[T]) -> T:
         """Run a flow on the running event loop."""
-        runner = self.runner()
-        if not self._fit:
-            await runner.run(require_fit(self))
-            self._fit = True
-        return await runner.run(flow)
+        return await self.runner().run(flow if self._fit else self._after_check(flow))
+
+    def _after_check(self, flow: Flow[T]) -> Flow[T]:
+        """Ask whether the server is fit before the first step; the flow gets the error if not."""
+        try:
+            step = next(flow)
+            try:
+                yield from require_fit(self)
+                self._fit = True
+            except Exception as error:
+                step = flow.throw(error)
+            while True:
+                try:
+                    reply = yield step
+                except BaseException as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(reply)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
 
     def runner(self) -> AsyncRunner:
         """Return the asyncio runner of the running loop."""

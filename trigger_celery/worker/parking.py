@@ -92,7 +92,7 @@ class Ticket:
                 await self._future
         except BaseException:
             self.drop()
-            await self._parking.regain()
+            await self._parking.give_up(self.target)
             raise
         self.drop()
         self._parking.check()
@@ -119,7 +119,7 @@ class Ticket:
         """The call that began the wait broke off; it may have counted all the same."""
         self.park = False
         self.drop()
-        await self._parking.regain()
+        await self._parking.give_up(self.target)
 
     def drop(self) -> None:
         """Nothing more is waited for here."""
@@ -130,7 +130,7 @@ class RunParking:
     """The waits of one attempt."""
 
     __slots__ = (
-        "_asked", "_back", "_hold_seconds", "_keeper", "_store", "_tickets", "durable", "hooks",
+        "_asked", "_back", "_given_up", "_hold_seconds", "_keeper", "_store", "_tickets", "durable", "hooks",
         "in_thread", "loop", "parked", "post", "ready", "stopped",
     )  # fmt: skip
 
@@ -157,6 +157,7 @@ class RunParking:
         self.ready: list[str] = []
         self._asked = False
         self._back: asyncio.Future[None] | None = None
+        self._given_up: list[str] | None = None
         self._hold_seconds = hold_seconds
         self._keeper = keeper
         self._store = store
@@ -292,9 +293,15 @@ class RunParking:
             for ticket in tickets:
                 ticket.free_thread()
 
+    async def give_up(self, target: str) -> None:
+        """The task's own code does not wait for *target* any more: take its edge away."""
+        if target not in self._tickets:
+            self._given_up = [*(self._given_up or ()), target]
+        await self.regain()
+
     async def regain(self) -> None:
         """Get the slot back after the task's own code gave a wait up, or ended without it."""
-        if not self.parked or self.stopped is not None:
+        if self.stopped is not None or not (self.parked or self._given_up):
             return
         if self._back is None or self._back.done():
             self._back = asyncio.get_running_loop().create_future()
@@ -304,17 +311,23 @@ class RunParking:
     async def _ask_back(self) -> None:
         """Ask for the slot until the server hears it; the mailbox brings it."""
         durable = self.durable
-        while self.parked and self.stopped is None:
+        while (self.parked or self._given_up) and self.stopped is None:
+            given_up = list(self._given_up or ())
+            flow = waiting.resume_run(
+                self._store.scope, durable.run_id, durable.epoch, given_up, park=not self.parked
+            )
             try:
-                answer = await self._store.run_async(
-                    waiting.resume_run(self._store.scope, durable.run_id, durable.epoch)
-                )
+                answer = await self._store.run_async(flow)
             except StoreError:
                 await asyncio.sleep(0.5)
                 continue
             if answer == "stale":
                 self.stop(RunLeaseLostError(f"run {durable.run_id} belongs to another worker now"))
-            return
+                return
+            self._given_up = (self._given_up or [])[len(given_up) :] or None
+            if self.parked:
+                return  # the mailbox tells when it has its slot
+        self._let_back()
 
     def call_sync(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run hooks for sync code: on the worker's loop, if it has one, in the run's context."""

@@ -112,9 +112,6 @@ def test_two_waits_for_the_same_token_at_once(shared: Deployment) -> None:
     assert shared.wait(run).output == ["given up", "yes", "yes", "yes"]
 
 
-@pytest.mark.xfail(
-    reason="the edge of a wait that was given up stays: the child gets WaitCycleError"
-)
 def test_a_child_that_was_given_up_may_wait_for_its_parent(shared: Deployment) -> None:
     token = wait.create_token().sync()
     run = shared.trigger("impatient", token.id)

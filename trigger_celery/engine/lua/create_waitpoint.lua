@@ -35,9 +35,10 @@ local before = noted()
 if before then return before end
 if redis.call('EXISTS', key_waitpoint(id)) == 1 then return note(id, 'again') end
 if key ~= '' then
-  local found = redis.call('GET', key_wait_key(token(key)))
-  if found and redis.call('EXISTS', key_waitpoint(found)) == 1 then return note(found, 'cached') end
-  redis.call('SET', key_wait_key(token(key)), id, 'PX', key_ttl)
+  local found = redis.call('GET', key_wait_key(token(type .. ' ' .. key)))
+  local until_ms = found and redis.call('HGET', key_waitpoint(found), 'key_until')
+  if until_ms and tonumber(until_ms) > now then return note(found, 'cached') end
+  redis.call('SET', key_wait_key(token(type .. ' ' .. key)), id, 'PX', key_ttl)
 end
 local due = mode == 'in' and now + tonumber(amount) or tonumber(amount)
 redis.call('HSET', key_waitpoint(id), 'type', type, 'status', 'WAITING', 'created', now,
@@ -48,7 +49,7 @@ end
 if tags ~= '' then redis.call('HSET', key_waitpoint(id), 'tags', tags) end
 if type == 'TOKEN' then redis.call('ZADD', key_tokens(), now, id) end
 if due <= now then
-  complete(id, type == 'TOKEN' and 'TIMED_OUT' or 'COMPLETED', 'application/json', '',
+  complete(id, type == 'TOKEN' and 'TIMED_OUT' or 'COMPLETED', 'application/json', nil,
     tonumber(retention), now)
 else
   redis.call('ZADD', key_timers(), int(due), timer_waitpoint(id))

@@ -22,7 +22,7 @@ local function reach(id)
   local f = redis.call('HMGET', key_waitpoint(id), 'type', 'status')
   if f[2] ~= 'WAITING' then return end
   local status = f[1] == 'TOKEN' and 'TIMED_OUT' or 'COMPLETED'
-  complete(id, status, 'application/json', '', tonumber(retention), now)
+  complete(id, status, 'application/json', nil, tonumber(retention), now)
 end
 
 local function abort(id)
