@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,18 +11,11 @@ import pytest
 from tests.worker.workers import POOLS, Deployment
 
 MODULE = "tests.worker.waiting_tasks"
-READY = os.environ.get("TEST_WAIT_POOLS", "asyncio").split(",")
-"""The pools that can wait already."""
 HOLD = 0.2
 """Seconds that pools which cannot park keep a waiting run in memory."""
 
 
-def each_pool() -> list[Any]:
-    unready = pytest.mark.skip(reason="this pool is not ready for waits")
-    return [pytest.param(pool, marks=() if pool in READY else unready) for pool in POOLS]
-
-
-@pytest.fixture(scope="session", params=each_pool())
+@pytest.fixture(scope="session", params=POOLS)
 def pool(request: pytest.FixtureRequest) -> str:
     """Each pool in turn."""
     return str(request.param)

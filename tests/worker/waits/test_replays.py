@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from tests.waiting import wait_until
-from tests.worker.waits.conftest import each_pool
 from tests.worker.waits.test_programs import OUTPUT, waits
-from tests.worker.workers import Deployment
+from tests.worker.workers import POOLS, Deployment
 from trigger_celery import RunStatus, runs, wait
 
 pytestmark = pytest.mark.processes
@@ -21,7 +20,7 @@ Start = Callable[..., Any]
 KINDS = ("", "-sync")
 
 
-@pytest.fixture(params=each_pool())
+@pytest.fixture(params=POOLS)
 def pool(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -112,6 +112,7 @@ def test_two_waits_for_the_same_token_at_once(shared: Deployment) -> None:
     assert shared.wait(run).output == ["given up", "yes", "yes", "yes"]
 
 
+@pytest.mark.usefixtures("side_by_side")
 def test_a_child_that_was_given_up_may_wait_for_its_parent(shared: Deployment) -> None:
     token = wait.create_token().sync()
     run = shared.trigger("impatient", token.id)
