@@ -102,14 +102,14 @@ def test_a_run_handed_to_a_worker_that_was_seen_since_loses_its_attempt(engine: 
     assert engine.status(run) == "CRASHED"
 
 
-def test_a_run_that_takes_its_workers_down_is_handed_over_ten_times_at_most(
+def test_a_run_that_takes_its_workers_down_is_handed_over_three_times_at_most(
     engine: Engine,
 ) -> None:
     engine.register(direct=True)
     engine.take()
     engine.clock.advance(5)
     run = engine.create(max_attempts=1)
-    engine.client.hset(engine.key("run", run), "unsure", 10)
+    engine.client.hset(engine.key("run", run), "lost", 2)
     engine.register("w2")
     engine.let_lapse("w2")
     assert engine.status(run) == "CRASHED"

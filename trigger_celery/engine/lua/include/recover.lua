@@ -2,7 +2,8 @@
 -- ones get a new attempt if there is one left, else they end as CRASHED. An attempt that was still
 -- to begin after a short delay has not started: it begins elsewhere at its time. A waiting run goes
 -- on waiting, without its memory. What was handed over, or told to go on, after the session was last
--- seen has not begun either, as its worker may have been gone by then; ten times at most.
+-- seen has not begun either, as its worker may have been gone by then: at most ten times for a run
+-- that waited, and for a new one within the losses that end it.
 -- INCLUDE seal
 
 local function attempts_allowed(task, max)
@@ -18,14 +19,22 @@ end
 
 local MAX_UNSURE = 10
 
--- A run that its session may never have heard of goes back, as the attempt it was.
-local function return_unheard(id, f, run, epoch, op_id, now)
+-- Whether the session may never have heard of the run.
+local function is_unheard(f, session, lost)
+  if not f[19] or tonumber(f[19]) < last_seen(session) then return false end
+  if f[15] then return tonumber(f[20] or '0') < MAX_UNSURE end
+  return lost < MAX_LOSSES
+end
+
+-- Such a run goes back, as the attempt it was.
+local function return_unheard(id, f, run, epoch, op_id, lost, now)
   redis.call('HDEL', key_run(id), 'post', 'told')
-  redis.call('HINCRBY', key_run(id), 'unsure', 1)
   if f[15] then
+    redis.call('HINCRBY', key_run(id), 'unsure', 1)
     change(run, 'QUEUED', now, 'op', op_id, 'epoch', epoch, 'resume', '1')
   else
-    change(run, 'QUEUED', now, 'op', op_id, 'epoch', epoch, 'attempt', int(tonumber(f[7]) - 1))
+    change(run, 'QUEUED', now, 'op', op_id, 'epoch', epoch, 'lost', lost,
+      'attempt', int(tonumber(f[7]) - 1))
   end
   enqueue(f[3], { int(tonumber(f[13]) - tonumber(f[14] or '0')), id })
 end
@@ -50,9 +59,8 @@ local function recover(id, session, op_id, error, counted, retention, now, freed
   local lost = tonumber(f[11] or '0') + (counted and started and 1 or 0)
   release(id, f[3], session, freed)
   redis.call('HDEL', key_run(id), 'owner')
-  if started and f[19] and tonumber(f[19]) >= last_seen(session)
-    and tonumber(f[20] or '0') < MAX_UNSURE then
-    return_unheard(id, f, run, epoch, op_id, now)
+  if started and is_unheard(f, session, lost) then
+    return_unheard(id, f, run, epoch, op_id, lost, now)
     return 'QUEUED'
   end
   if delayed then
