@@ -13,6 +13,7 @@ from collections.abc import Coroutine, Generator
 from contextvars import Context, copy_context
 from typing import Any, Protocol
 
+from trigger_celery.bridge.awaiting import only_waits_for
 from trigger_celery.bridge.context import current_scope
 from trigger_celery.engine import waiting
 from trigger_celery.engine.triggering import Origin
@@ -38,7 +39,6 @@ class Scope:
         "_calls",
         "_path",
         "_tasks",
-        "children",
         "durable",
         "parent",
         "step",
@@ -52,7 +52,6 @@ class Scope:
         self.task: asyncio.Task[Any] | None = None
         self.step: str = parent.step if parent is not None else ""
         """The step whose function is being called."""
-        self.children = 0
         self.waits = 0
         self._path = path
         self._calls = 0
@@ -73,17 +72,7 @@ class Scope:
         if self._tasks is None:
             self._tasks = {}
         number = self._tasks[name] = self._tasks.get(name, 0) + 1
-        self.children += 1
-        child = Scope(self.durable, f"{self._path}{name}:{number}/", self)
-        self.durable.add(child)
-        return child
-
-    def end(self, _: Any = None) -> None:
-        """The task is over; the run may have nothing left to do but wait."""
-        self.durable.discard(self)
-        if self.parent is not None:
-            self.parent.children -= 1
-        self.durable.parking.reconsider()
+        return Scope(self.durable, f"{self._path}{name}:{number}/", self)
 
 
 class Ticket(Protocol):
@@ -105,6 +94,10 @@ class Ticket(Protocol):
 
     async def abandon(self) -> None:
         """The call that began it broke off: the run goes on without it, in its slot."""
+        ...
+
+    def abandon_sync(self) -> None:
+        """The same for sync code."""
         ...
 
 
@@ -142,7 +135,7 @@ class Durable:
     """The durable side of one attempt."""
 
     __slots__ = (
-        "_links", "_seen", "_steps", "_tasks", "attempt", "epoch", "parking", "record", "root",
+        "_beyond", "_links", "_seen", "_steps", "_tasks", "attempt", "epoch", "parking", "record", "root",
         "run_id",
     )  # fmt: skip
 
@@ -156,39 +149,54 @@ class Durable:
         """None: nothing of an earlier execution has been read."""
         self.parking: Parking = _NO_PARKING
         self.root = Scope(self)
-        self._tasks: set[Scope] | None = None  # most runs have one task
+        self._tasks: dict[asyncio.Future[Any], Scope] | None = None  # most runs have one task
         self._links = links
         self._seen = 0
+        self._beyond = False  # a call was made that was not made before
         self._steps: dict[str, int] = {}
 
     @property
     def replaying(self) -> bool:
         """Whether the code is still before the point where its memory was lost."""
-        return self.record is not None and self._seen < len(self.record.calls)
+        if self._beyond or self.record is None:
+            return False
+        return self._seen < len(self.record.calls)
 
     def only_waits(self) -> bool:
-        """Whether every task of the run that has no tasks of its own is in a wait."""
-        if not (self.root.children or self.root.waits):
+        """Whether every task of the run waits: for what it asked, or for other tasks of the run."""
+        tasks = self._tasks
+        if tasks is not None and not all(map(self._waits, tasks.values())):
             return False
-        return all(scope.children or scope.waits for scope in self._tasks or ())
+        return self._waits(self.root)
 
-    def add(self, scope: Scope) -> None:
+    def _waits(self, scope: Scope) -> bool:
+        if scope.waits:
+            return True
+        return scope.task is not None and only_waits_for(scope.task, self._is_own)
+
+    def _is_own(self, task: asyncio.Future[Any]) -> bool:
+        return self._tasks is not None and task in self._tasks
+
+    def add(self, task: asyncio.Task[Any], scope: Scope) -> None:
         """The run has another task."""
         if self._tasks is None:
-            self._tasks = set()
-        self._tasks.add(scope)
+            self._tasks = {}
+        scope.task = task
+        self._tasks[task] = scope
+        task.add_done_callback(self._discard)
 
-    def discard(self, scope: Scope) -> None:
-        """A task of the run is over."""
+    def _discard(self, task: asyncio.Task[Any]) -> None:
+        """A task of the run is over; the run may have nothing left to do but wait."""
         if self._tasks is not None:
-            self._tasks.discard(scope)
+            self._tasks.pop(task, None)
+        self.parking.reconsider()
 
     def close(self) -> None:
         """The attempt is over: tasks of it that still wait end, and what it calls later is refused."""
         self.parking.close(RunLeaseLostError(f"attempt {self.attempt} of {self.run_id} is over"))
-        for scope in (self.root, *(self._tasks or ())):
-            if scope.waits and scope.task is not None:
-                scope.task.cancel()
+        for task, scope in list((self._tasks or {}).items()):
+            if scope.waits:
+                task.cancel()
 
     def begin(self, call: str) -> tuple[str, Scope]:
         """Return the position of a durable call and who makes it.
@@ -206,7 +214,9 @@ class Durable:
             )
         path = scope.next_path()
         before = self.record.calls.get(path) if self.record is not None else None
-        if before is not None:
+        if before is None:
+            self._beyond = True
+        else:
             asked = before.partition("\x1f")[0]
             if asked != call:
                 raise mismatch(self.run_id, path, asked, call)
@@ -300,7 +310,7 @@ def durable_wait(
         )
         answer: waiting.Answer = (yield [*(prepare or ()), wait_for])[-1]
     except BaseException:
-        yield Perform(ticket.abandon, ticket.drop)
+        yield Perform(ticket.abandon, ticket.abandon_sync)
         raise
     if answer.word not in ("waiting", "parked"):
         ticket.drop()
@@ -355,6 +365,5 @@ def task_factory(
     child = scope.begin_task(getattr(coroutine, "__name__", "task"))
     inner.run(current_scope.set, child)
     task = asyncio.Task(coroutine, loop=loop, context=inner, **options)
-    child.task = task
-    task.add_done_callback(child.end)
+    scope.durable.add(task, child)
     return task

@@ -71,7 +71,9 @@ def park_run(scope: str, run_id: str, epoch: str, targets: Sequence[str]) -> Flo
 def resume_run(
     scope: str, run_id: str, epoch: str, given_up: Sequence[str] = (), *, park: bool = False
 ) -> Flow[str]:
-    """Let a waiting run go on although nothing it waits for is done; answers ok or stale.
+    """Let a waiting run go on although nothing it waits for is done.
+
+    Answers ok when it executes, queued when it waits for its slot, or stale.
 
     It does not wait for what is *given_up* any more. With *park* it only forgets that, and goes on
     waiting if it waits.

@@ -23,6 +23,7 @@ from trigger_celery.model.wait import WaitInfo
 from trigger_celery.sdk.batch_items import BatchItem, at_index
 from trigger_celery.sdk.handle import BatchHandle, RunHandle
 from trigger_celery.sdk.results import BatchResult, ResultOp, result_of
+from trigger_celery.sdk.triggering import asked
 from trigger_celery.store.op import Call, Flow, Op
 
 Target = tuple[TaskDefinition | None, str]
@@ -101,8 +102,9 @@ def batch_trigger(
 
     def flow() -> Flow[BatchHandle]:
         durable = current_durable()
-        path = durable.begin(name)[0] if durable is not None else ""
-        origin = batch.place(path, name)
+        call = asked(name, *batch.runs) if durable is not None else name
+        path = durable.begin(call)[0] if durable is not None else ""
+        origin = batch.place(path, call)
         try:
             yield batch.calls(bound, origin)
         except StoreError as problem:
@@ -125,13 +127,14 @@ def batch_trigger_and_wait(
 
 def _wait_flow(bound: TriggerCelery, batch: _NewBatch, name: str) -> Flow[BatchResult[Any]]:
     durable = require_run(f"{name}()")
-    position = durable.begin(name)
+    call = asked(name, *batch.runs)
+    position = durable.begin(call)
     origin = batch.place(position[0], noted=False)
     info = WaitInfo("batch", batch_id=batch.id, run_count=batch.count)
     calls = batch.calls(bound, origin)
     batch.runs.clear()  # the calls have all of it, until they are sent
     try:
-        yield from durable_wait(durable, bound.scope, position, name, batch.id, info, calls)
+        yield from durable_wait(durable, bound.scope, position, call, batch.id, info, calls)
     except StoreError as problem:
         raise batch.failure("create", problem) from problem
     found = yield from read_batch(bound.scope, batch.id)

@@ -7,9 +7,11 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from trigger_celery.bridge import context
+from trigger_celery.bridge.durable import current_durable
 from trigger_celery.bridge.hooks import check_hook
 from trigger_celery.bridge.registry import REGISTRY
 from trigger_celery.bridge.request import build_run
+from trigger_celery.engine.querying import read_run
 from trigger_celery.engine.triggering import create_watched_run
 from trigger_celery.model.run import Run
 from trigger_celery.sdk import batching, triggering
@@ -64,15 +66,18 @@ def trigger_and_poll(
     """Make a run and wait until it is final; returns the run, whatever its outcome.
 
     Blocks its caller: not for a web view. Raises PollTimeoutError after *timeout*; the
-    run goes on. None waits for ever.
+    run goes on. None waits for ever; in a run that is a wait like any other, which holds no slot.
     """
     bound = context.current()
     run = build_run(bound, triggering.unvalidated(task_id), task_id, payload, options)
     limit = patience(timeout)
 
     def flow() -> Flow[Run]:
-        origin = triggering.placed(run, f"trigger_and_poll {task_id}")
         retention = bound.settings.run_retention
+        if limit is None and current_durable() is not None:
+            result = yield from triggering.child_flow(bound, run, "trigger_and_poll")
+            return (yield from read_run(bound.scope, result.id))
+        origin = triggering.placed(run, "trigger_and_poll")
         return (yield from create_watched_run(bound.scope, run, retention, limit, origin))
 
     return bound.op(flow(), "tasks.trigger_and_poll")
@@ -91,7 +96,11 @@ def on_wait(hook: HookT) -> HookT:
 
 
 def on_resume(hook: HookT) -> HookT:
-    """Call *hook* in every run after it waited; it may ask for what `on_wait` may."""
+    """Call *hook* in every run after it waited; it may ask for what `on_wait` may.
+
+    Not called for a wait that ended while the run was not in memory: its replay goes on from the
+    record.
+    """
     return _add_hook("on_resume", hook)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
+from hashlib import sha1
 from typing import Any
 
 from trigger_celery.bridge import context
@@ -30,21 +31,39 @@ def trigger(
     run = build_run(bound, definition, task_id, payload, options)
 
     def flow() -> Flow[RunHandle]:
-        origin = placed(run, f"trigger {task_id}")
+        origin = placed(run, "trigger")
         yield create_call(bound.scope, run, bound.settings.run_retention, origin)
         return RunHandle(run.id, task_id)
 
     return bound.op(flow(), "trigger")
 
 
-def placed(run: NewRun, call: str) -> Origin:
+def placed(run: NewRun, how: str) -> Origin:
     """Return where a run is made. In a run it gets the id of its place, the same in a replay."""
     durable = current_durable()
     if durable is None:
         return NOWHERE
+    call = asked(how, run)
     path, _ = durable.begin(call)
     run.id = durable.id_of("run", path)
     return durable.origin(path, call)
+
+
+SHOWN = 60
+"""Characters of a payload that a replay shows when it differs."""
+
+
+def asked(how: str, *runs: NewRun) -> str:
+    """Return what a run asks for when it makes runs, to be compared when it is replayed."""
+    if len(runs) == 1 and len(runs[0].payload.data) <= SHOWN:
+        return f"{how} {runs[0].placement.task} {runs[0].payload.data}".replace("\x1f", " ")
+    digest = sha1(usedforsecurity=False)
+    for run in runs:
+        digest.update(f"{run.placement.task}\x1f{run.payload.data}\x1f".encode())
+    what = f"{len(runs)} runs"
+    if len(runs) == 1:
+        what = f"{runs[0].placement.task} {runs[0].payload.data[:SHOWN]}…".replace("\x1f", " ")
+    return f"{how} {what} #{digest.hexdigest()[:12]}"
 
 
 def trigger_and_wait(
@@ -54,12 +73,14 @@ def trigger_and_wait(
     bound = context.current()
     require_run("trigger_and_wait()")
     run = build_run(bound, definition, task_id, payload, options)
-    flow = _child_flow(bound, run, f"trigger_and_wait {task_id}")
+    flow = child_flow(bound, run, "trigger_and_wait")
     return ResultOp(bound.store, flow, "trigger_and_wait")
 
 
-def _child_flow(bound: TriggerCelery, run: NewRun, call: str) -> Flow[TaskResult[Any]]:
-    durable = require_run("trigger_and_wait()")
+def child_flow(bound: TriggerCelery, run: NewRun, how: str) -> Flow[TaskResult[Any]]:
+    """Make a child run and wait for it; in a run."""
+    durable = require_run(f"{how}()")
+    call = asked(how, run)
     position = durable.begin(call)
     child = run.id = durable.id_of("run", position[0])
     prepare = [create_call(bound.scope, run, bound.settings.run_retention, durable.origin())]

@@ -104,6 +104,8 @@ def _invoke(execution: RunExecution) -> Any:
 
 
 async def _on_background(execution: RunExecution) -> Any:
-    value = await invoke_async(execution)
-    await execution.parking.regain()
-    return value
+    try:
+        return await invoke_async(execution)
+    finally:
+        # Whatever it ended with: an ending counts only for a run that has its slot.
+        await execution.parking.regain()

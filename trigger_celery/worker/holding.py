@@ -31,7 +31,7 @@ from trigger_celery.model.ids import op_id
 from trigger_celery.store.op import ask, command
 from trigger_celery.worker.background_loop import BACKGROUND
 from trigger_celery.worker.executor import RunExecution
-from trigger_celery.worker.interrupting import interrupt, tell_process
+from trigger_celery.worker.interrupting import interrupt, now_executes, tell_process
 from trigger_celery.worker.job import Job
 from trigger_celery.worker.parking import FIRST_LOOK, LAST_LOOK, RunParking, split_message
 
@@ -82,7 +82,8 @@ def cancel_in(pool: Any, job: Job, still_there: Callable[[], bool]) -> None:
             )
             pool.terminate_job(job.pid, "KILL")
 
-    tell_process(job.pid)
+    if job.pid != os.getpid():
+        tell_process(job.pid)
     timer = threading.Timer(CANCEL_BUDGET + UNHEARD, force)
     timer.daemon = True
     timer.start()
@@ -98,6 +99,7 @@ class Holder:
         self._killable = killable
         """The process executes nothing else: its main thread may be interrupted, or be killed."""
         self._stopped = threading.Event()
+        self._lock = threading.Lock()
         self._reader: threading.Thread | None = None
         self._root: asyncio.Task[object] | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -120,11 +122,15 @@ class Holder:
 
     def __enter__(self) -> Holder:
         _held[self.execution.grant.id] = self
+        now_executes(self.execution.grant.id if self._killable else "")
         self._go_on()
         return self
 
     def __exit__(self, *_: object) -> None:
-        _held.pop(self.execution.grant.id, None)
+        run_id = self.execution.grant.id
+        if _held.get(run_id) is self:  # a replay may be here already
+            del _held[run_id]
+        now_executes("")
         self._stopped.set()
         self._pause()
         loop = self.parking.loop
@@ -136,6 +142,7 @@ class Holder:
     def attach(self, root: asyncio.Task[object]) -> None:
         """Know the run's main task, to be cancelled when the run is stopped."""
         self._root = root
+        self.execution.durable.root.task = root
 
     def expects(self, parking: RunParking) -> None:
         """Read the run's mailbox from now on."""
@@ -201,8 +208,11 @@ class Holder:
         cancel at its next call of the library.
         """
         execution = self.execution
+        with self._lock:
+            if execution.canceled:
+                return
+            execution.canceled = True
         waits = self.parking.parked
-        execution.canceled = True
         execution.signal.abort("run cancelled")
         reason = RunCanceledError(f"run {execution.grant.id} was cancelled")
         deadline = time.monotonic() + CANCEL_BUDGET
@@ -216,7 +226,7 @@ class Holder:
             return
         self._stop_from_outside(reason)
         if self._killable and not execution.definition.is_async and not waits:
-            interrupt(reason)
+            interrupt(execution.grant.id, reason)
 
     def _pause(self) -> None:
         if self._timer is not None:
@@ -253,7 +263,7 @@ class Holder:
             )
         self._stop_from_outside(problem)
         if self._killable and not execution.definition.is_async:
-            interrupt(problem)
+            interrupt(execution.grant.id, problem)
             if not self._stopped.wait(UNHEARD):
                 os.kill(os.getpid(), signal.SIGKILL)
 

@@ -22,6 +22,9 @@ _SIGNAL = signal.SIGUSR2
 class _Word:
     """What the handler acts on when the signal comes."""
 
+    run_id = ""
+    """The run that the main thread executes."""
+    meant = ""
     reason: RunLeaseLostError | None = None
     on_told: Callable[[], None] | None = None
 
@@ -47,9 +50,14 @@ def tell_process(pid: int) -> None:
         os.kill(pid, _SIGNAL)
 
 
-def interrupt(reason: RunLeaseLostError) -> None:
-    """Raise *reason* in the main thread of this process, once `allow_interrupts` was called."""
-    _word.reason = reason
+def now_executes(run_id: str) -> None:
+    """Say which run the main thread executes from now on; an empty text for none."""
+    _word.run_id = run_id
+
+
+def interrupt(run_id: str, reason: RunLeaseLostError) -> None:
+    """Raise *reason* in the main thread of this process, if it still executes the run."""
+    _word.meant, _word.reason = run_id, reason
     os.kill(os.getpid(), _SIGNAL)
 
 
@@ -61,6 +69,8 @@ def forget_interrupt() -> None:
 def _handle(number: int, frame: FrameType | None) -> None:
     reason, _word.reason = _word.reason, None
     if reason is not None:
-        raise reason
+        if _word.meant == _word.run_id:
+            raise reason
+        return
     if _word.on_told is not None:
         threading.Thread(target=_word.on_told, name="trigger-told", daemon=True).start()

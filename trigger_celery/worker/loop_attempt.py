@@ -49,6 +49,7 @@ class LoopAttempts:
         current_job.set(job)
         context.current_execution.set(execution)
         context.current_scope.set(execution.durable.root)
+        execution.durable.root.task = asyncio.current_task()
         try:
             if job.grant.resumed:
                 execution.durable.record = await self._trigger.store.run_async(

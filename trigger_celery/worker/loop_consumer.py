@@ -280,6 +280,8 @@ class LoopConsumer:
         if grant.task not in REGISTRY.tasks:
             self._endings.append(Ending(grant.id, grant.epoch, "unknown", "", ""))
             return
+        if self._kept.is_canceled(grant):
+            return
         job = Job(grant, next(self._pool.numbers))
         self._jobs[grant.id] = job
         self._launch(job)

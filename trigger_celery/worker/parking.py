@@ -20,9 +20,12 @@ from trigger_celery.engine import waiting
 from trigger_celery.errors import RunEvictedError, RunLeaseLostError, StoreError
 from trigger_celery.model.wait import WaitInfo
 from trigger_celery.store.store import Store
+from trigger_celery.worker.ticket import Ticket
 
 FIRST_LOOK, LAST_LOOK = 0.02, 0.5
 """Seconds between looks whether others need the process of a waiting run: they double."""
+LOOK_AGAIN = 0.1
+"""Seconds between looks whether a run with several tasks has nothing left to do but wait."""
 HOOKLESS_WAIT = 5.0
 """A wait for time up to so many seconds calls no hooks."""
 
@@ -51,86 +54,11 @@ class WaitHooks(Protocol):
         ...
 
 
-class Ticket:
-    """One wait of a run."""
-
-    __slots__ = ("_event", "_future", "_parking", "fired", "info", "park", "scope", "target")
-
-    def __init__(self, parking: RunParking, target: str, scope: Scope, info: WaitInfo) -> None:
-        self._parking = parking
-        self.target = target
-        self.scope = scope
-        self.info = info
-        self.park = False
-        self.fired = False
-        self._future: asyncio.Future[None] | None = None
-        self._event: threading.Event | None = None
-
-    def fire(self) -> None:
-        """The target is done and the run may go on. On the loop's thread for coroutines."""
-        self.fired = True
-        if self._future is not None and not self._future.done():
-            self._future.set_result(None)
-        if self._event is not None:
-            self._event.set()
-
-    def free_thread(self) -> None:
-        """Let a thread that waits here look again."""
-        if self._event is not None:
-            self._event.set()
-
-    async def wait(self) -> None:
-        """Wait without holding a slot of the pool once nothing else of the run is to do."""
-        self.park = False
-        hooks = self._parking.hooks_of(self)
-        try:
-            if hooks is not None:
-                await hooks.wait(self.info)
-            if not self.fired:
-                self._future = asyncio.get_running_loop().create_future()
-                self._parking.reconsider()
-                await self._future
-        except BaseException:
-            self.drop()
-            await self._parking.give_up(self.target)
-            raise
-        self.drop()
-        self._parking.check()
-        if hooks is not None:
-            await hooks.resume(self.info)
-
-    def wait_sync(self) -> None:
-        """Block the thread for a while; then give the memory up by RunEvictedError."""
-        hooks = self._parking.hooks_of(self)
-        event = self._event = threading.Event()
-        try:
-            if hooks is not None:
-                self._parking.call_sync(hooks.wait(self.info))
-            if not self.fired:
-                self._parking.reconsider()
-                self._parking.hold(self, event)
-        finally:
-            self.drop()
-        self._parking.check()
-        if hooks is not None:
-            self._parking.call_sync(hooks.resume(self.info))
-
-    async def abandon(self) -> None:
-        """The call that began the wait broke off; it may have counted all the same."""
-        self.park = False
-        self.drop()
-        await self._parking.give_up(self.target)
-
-    def drop(self) -> None:
-        """Nothing more is waited for here."""
-        self._parking.forget(self)
-
-
 class RunParking:
     """The waits of one attempt."""
 
     __slots__ = (
-        "_asked", "_back", "_given_up", "_hold_seconds", "_keeper", "_store", "_tickets", "durable", "hooks",
+        "_asked", "_back", "_given_up", "_hold_seconds", "_keeper", "_looks", "_store", "_tickets", "durable", "hooks",
         "in_thread", "loop", "parked", "post", "ready", "stopped",
     )  # fmt: skip
 
@@ -158,6 +86,7 @@ class RunParking:
         self._asked = False
         self._back: asyncio.Future[None] | None = None
         self._given_up: list[str] | None = None
+        self._looks = False
         self._hold_seconds = hold_seconds
         self._keeper = keeper
         self._store = store
@@ -166,6 +95,8 @@ class RunParking:
     def begin(self, target: str, scope: Scope, info: WaitInfo) -> Ticket:
         """Announce a wait. The only one of a run parks it in the same call."""
         self._keeper.expects(self)
+        if self._given_up and target in self._given_up:
+            self._given_up = [one for one in self._given_up if one != target]
         ticket = Ticket(self, target, scope, info)
         scope.waits += 1
         self._tickets.setdefault(target, []).append(ticket)
@@ -232,11 +163,21 @@ class RunParking:
 
     def reconsider(self) -> None:
         """Give the slot back if nothing of the run is left to do but wait."""
-        if self.parked or self._asked or not self._tickets or not self.durable.only_waits():
+        if self.parked or self._asked or not self._tickets:
             return
-        if self.loop is not None and self.stopped is None:
+        if self.loop is None or self.stopped is not None:
+            return
+        if self.durable.only_waits():
             self._asked = True
             self._on_loop(self._park)
+        elif not self._looks:
+            # A task that is busy now may wait for the others in a while, and nobody tells.
+            self._looks = True
+            self.loop.call_soon_threadsafe(self.loop.call_later, LOOK_AGAIN, self._look)
+
+    def _look(self) -> None:
+        self._looks = False
+        self.reconsider()
 
     def _on_loop(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
         loop = self.loop
@@ -308,10 +249,23 @@ class RunParking:
             self._on_loop(self._ask_back)
         await asyncio.shield(self._back)
 
+    def give_up_sync(self, target: str) -> None:
+        """The same as `give_up`, for sync code."""
+        durable, scope = self.durable, self._store.scope
+        while self.stopped is None:
+            flow = waiting.resume_run(scope, durable.run_id, durable.epoch, [target])
+            try:
+                answer = self._store.run_blocking(flow)
+            except StoreError:
+                answer = "queued"
+            if answer != "queued":
+                return
+            time.sleep(FIRST_LOOK)
+
     async def _ask_back(self) -> None:
         """Ask for the slot until the server hears it; the mailbox brings it."""
         durable = self.durable
-        while (self.parked or self._given_up) and self.stopped is None:
+        while self.stopped is None:
             given_up = list(self._given_up or ())
             flow = waiting.resume_run(
                 self._store.scope, durable.run_id, durable.epoch, given_up, park=not self.parked
@@ -324,10 +278,11 @@ class RunParking:
             if answer == "stale":
                 self.stop(RunLeaseLostError(f"run {durable.run_id} belongs to another worker now"))
                 return
-            self._given_up = (self._given_up or [])[len(given_up) :] or None
-            if self.parked:
-                return  # the mailbox tells when it has its slot
-        self._let_back()
+            self._given_up = [one for one in self._given_up or () if one not in given_up] or None
+            if not self._given_up:
+                break
+        if not self.parked:  # else the mailbox tells when it has its slot
+            self._let_back()
 
     def call_sync(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run hooks for sync code: on the worker's loop, if it has one, in the run's context."""

@@ -18,6 +18,7 @@ from trigger_celery.bridge.binding import TriggerCelery
 from trigger_celery.bridge.registry import REGISTRY
 from trigger_celery.engine import attempts, keys
 from trigger_celery.engine.attempts import Ending, Exchange, Grant
+from trigger_celery.engine.sessions import Owned
 from trigger_celery.errors import StoreError
 from trigger_celery.model.ids import op_id, token
 from trigger_celery.model.packet import decode
@@ -32,11 +33,11 @@ from trigger_celery.worker.celery_internals import (
     task_ready,
 )
 from trigger_celery.worker.child import Outcome, run_in_pool
-from trigger_celery.worker.holding import cancel_here, cancel_in
 from trigger_celery.worker.job import Job, back, lost, next_attempt, stays
 from trigger_celery.worker.loop_consumer import MAX_TAKE
 from trigger_celery.worker.mail import LOOK_EVERY
 from trigger_celery.worker.parking import split_message
+from trigger_celery.worker.pool_news import PoolNews
 from trigger_celery.worker.recording import log_delay, log_refusal
 from trigger_celery.worker.request import EventSender, make_request
 from trigger_celery.worker.session import ServiceRunner, WorkerSession
@@ -75,6 +76,7 @@ class ThreadConsumer:
         self._stopped = False
         self._deadline = math.inf
         self._lost = False
+        self._pool_news = PoolNews(trigger.store, worker, self._jobs, self._news.put, self._drop)
         self._main: threading.Thread | None = None
         self._reader = trigger.store.blocking_reader()
 
@@ -82,6 +84,7 @@ class ThreadConsumer:
         """Begin to pull runs."""
         self._session.load = lambda: (len(self._jobs), max(0, self._free()))
         self._session.on_lost = self._lose
+        self._session.on_audit = self._put_right
         self._main = threading.Thread(target=self._pull, name="trigger-consumer", daemon=True)
         self._main.start()
         threading.Thread(target=self._read_mailbox, name="trigger-mailbox", daemon=True).start()
@@ -228,6 +231,8 @@ class ThreadConsumer:
         if grant.task not in REGISTRY.tasks:
             self._news.put(Ending(grant.id, grant.epoch, "unknown", "", ""))
             return
+        if self._pool_news.is_canceled(grant):
+            return
         if self._closing:
             self._news.put(back(grant))
             return
@@ -353,15 +358,10 @@ class ThreadConsumer:
         else:
             self._drop(job)
 
-    def _cancel(self, run_id: str, epoch: str) -> None:
-        """The run was cancelled: tell its code, wherever it is executed."""
-        job = self._jobs.get(run_id)
-        if job is None or job.grant.epoch != epoch or cancel_here(run_id, epoch):
-            return
-        if job.waiting or not job.accepted:
-            self._drop(job)
-            return
-        cancel_in(self._worker.pool, job, lambda: self._jobs.get(run_id) is job)
+    def _put_right(self, session: str, owned: dict[str, Owned]) -> None:
+        """Compare with the store what is here; on the lease's thread."""
+        if session == self._session.id and not self._closing:
+            self._pool_news.put_right(owned)
 
     def _replace_session(self) -> None:
         """Go on as a new session; what the old one started cannot be recorded any more."""
@@ -377,7 +377,7 @@ class ThreadConsumer:
         self._hungry = True
 
     def _read_mailbox(self) -> None:
-        while not self._closing:
+        while not self._stopped:
             mailbox = keys.key(self._trigger.scope, "mailbox", self._session.id)
             try:
                 message = self._reader.pop(mailbox, LOOK_EVERY)
@@ -387,7 +387,7 @@ class ThreadConsumer:
             if message == b"timer":
                 self._services.poke("promoter")
             elif message is not None and message.startswith(b"cancel "):
-                self._cancel(*split_message(message)[1:])
+                self._pool_news.cancel(*split_message(message)[1:])
             else:
                 self._hungry = True
                 self._news.put(None)

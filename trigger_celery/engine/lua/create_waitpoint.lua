@@ -16,16 +16,16 @@ local now = clock()
 local function noted()
   local before = run_id ~= '' and redis.call('HGET', key_calls(run_id), path)
   if not before then return nil end
-  local asked, found = string.match(before, '^(.*)\31(.*)$')
+  local asked, found, word = string.match(before, '^([^\31]*)\31([^\31]*)\31(.*)$')
   if asked ~= call then return { 'mismatch', asked or before } end
-  return { 'again', found }
+  return { word == 'cached' and word or 'again', found }
 end
 
 local function note(found, word)
   local status = run_id ~= '' and redis.call('HGET', key_run(run_id), 'status')
   if (status == 'EXECUTING' or status == 'WAITING')
     and redis.call('HLEN', key_calls(run_id)) < MAX_CALLS then
-    redis.call('HSET', key_calls(run_id), path, call .. '\31' .. found)
+    redis.call('HSET', key_calls(run_id), path, call .. '\31' .. found .. '\31' .. word)
     redis.call('HSET', key_run(run_id), 'waits', '1')
   end
   return { word, found }

@@ -4,7 +4,7 @@
 -- KEYS  scope
 -- ARGV  run_id epoch park targets...
 --       park 1: it only forgets the targets.
--- REPLY ok | stale
+-- REPLY ok | queued (for its slot) | stale
 -- TTL   none
 -- INCLUDE clock
 -- INCLUDE change
@@ -21,4 +21,4 @@ if f[1] == 'WAITING' and park == '0' then
   go_on(run_id, '-', now)
   write_gathered()
 end
-return 'ok'
+return redis.call('HEXISTS', key_run(run_id), 'resuming') == 1 and 'queued' or 'ok'

@@ -59,11 +59,21 @@ local function wake_waiters(target, now)
   end
 end
 
+-- A date that only this run waited for is of no use without it.
+local function forget_date(target)
+  local f = redis.call('HMGET', key_waitpoint(target), 'type', 'status', 'key')
+  if f[1] == 'DATETIME' and f[2] == 'WAITING' and not f[3] then
+    redis.call('DEL', key_waitpoint(target))
+    redis.call('ZREM', key_timers(), timer_waitpoint(target))
+  end
+end
+
 -- An attempt is over: its edges and the record of its durable calls go. Steps stay for the next.
 local function forget_waits(id)
   for _, target in ipairs(redis.call('SMEMBERS', key_waiting(id))) do
     redis.call('SREM', key_waiters(target), id)
     redis.call('SREM', key_keepers(target), id)
+    forget_date(target)
   end
   redis.call('DEL', key_waiting(id), key_calls(id))
   redis.call('HDEL', key_run(id), 'waits', 'resumed', 'resume', 'told')
