@@ -168,7 +168,7 @@ def every_wait(engine: Engine) -> None:
     assert engine.wait(three, batch) == "parked"
     assert engine.wait(four, engine.date(HOUR)) == "parked"
     engine.run(ask(waitpoints.shorten_call(engine.scope, other, HOUR)))
-    assert engine.resume(three) == "ok"
+    assert engine.resume(three) == "told"
     assert engine.evict(one, four) == ["evicted", "evicted"]
     assert engine.complete(token, data=long)
     engine.record(one)

@@ -17,6 +17,7 @@ from tests.worker.app_tasks import QUICK, app, note, spend, spend_blocking, writ
 from trigger_celery import (
     AbortTaskRunError,
     BatchItem,
+    Context,
     WaitCycleError,
     batch,
     idempotency_keys,
@@ -632,3 +633,47 @@ async def abort_after_wait(payload: Any) -> None:
 def touch(path: str) -> None:
     Path(path).touch()
     write("touched")
+
+
+# Tasks of a run that wait for each other
+
+
+@task(id="in-one-child", queue=ONE)
+async def in_one_child(payload: int) -> int:
+    return payload
+
+
+@task(id="semaphore", queue=ONE)
+async def with_semaphore(payload: int) -> list[int]:
+    """As many children at once as the semaphore allows, in the queue that the parent is in."""
+    allowed = asyncio.Semaphore(2)
+
+    async def one(number: int) -> int:
+        async with allowed:
+            return await in_one_child.trigger_and_wait(number).unwrap()
+
+    return list(await asyncio.gather(*(one(number) for number in range(payload))))
+
+
+@task(id="busy-beside-a-wait", queue=ONE)
+async def busy_beside_a_wait(payload: dict[str, Any]) -> str:
+    """Works while another task of the run waits: the slot stays taken."""
+    waiting = asyncio.create_task(wait.for_token(payload["token"]))
+    note("at work")
+    await spend(payload)
+    return str((await waiting).data)
+
+
+@task(id="fails-beside-a-wait", retry=QUICK)
+async def fails_beside_a_wait(payload: str, ctx: Context) -> str:
+    """Its first attempt fails while another wait of it is open."""
+    note("begin")
+    if ctx.attempt.number > 1:
+        return "went on"
+
+    async def fails() -> None:
+        await wait.for_duration(seconds=0.05)
+        raise ValueError("no")
+
+    await asyncio.gather(wait.for_token(payload), fails())
+    return "not here"

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 _WAITING_FILES = {asyncio.locks.__file__, asyncio.queues.__file__, asyncio.taskgroups.__file__}
-_WAITING_CALLS = {"wait", "_wait", "wait_for", "_wait_for_one", "_cancel_and_wait"}
+# Functions of asyncio.tasks, and the local variable that holds what they wait for.
+_WAITING_CALLS = {"_wait": "fs", "wait_for": "fut", "_cancel_and_wait": "fut"}
 
 
 def only_waits_for(
@@ -34,16 +35,26 @@ def only_waits_for(
         return all(child.done() or is_counted(child) for child in children)
     if isinstance(future, asyncio.Task):
         return is_counted(future)
-    return _innermost_waits(task)
+    return _innermost_waits(task, is_counted)
 
 
-def _innermost_waits(task: asyncio.Task[Any]) -> bool:
+def _innermost_waits(
+    task: asyncio.Task[Any], is_counted: Callable[[asyncio.Future[Any]], bool]
+) -> bool:
     coroutine: Any = task.get_coro()
     while asyncio.iscoroutine(inner := getattr(coroutine, "cr_await", None)):
         coroutine = inner
-    code = getattr(coroutine, "cr_code", None)
-    if code is None:
+    code, frame = getattr(coroutine, "cr_code", None), getattr(coroutine, "cr_frame", None)
+    if code is None or frame is None:
         return False
     if code.co_filename in _WAITING_FILES:
         return True
-    return code.co_filename == asyncio.tasks.__file__ and code.co_name in _WAITING_CALLS
+    variable = _WAITING_CALLS.get(code.co_name)
+    if code.co_filename != asyncio.tasks.__file__ or variable is None:
+        return False
+    awaited = frame.f_locals.get(variable)
+    futures = awaited if isinstance(awaited, set | list | tuple) else [awaited]
+    return all(
+        isinstance(future, asyncio.Future) and (future.done() or is_counted(future))
+        for future in futures
+    )

@@ -8,6 +8,7 @@ from typing import Any
 
 from trigger_celery.engine.scripts import SCRIPTS
 from trigger_celery.errors import TooManyCallsError
+from trigger_celery.model.ids import op_id
 from trigger_celery.model.packet import Packet
 from trigger_celery.store.op import Arg, Call, Flow
 
@@ -68,18 +69,16 @@ def park_run(scope: str, run_id: str, epoch: str, targets: Sequence[str]) -> Flo
     return answer
 
 
-def resume_run(
-    scope: str, run_id: str, epoch: str, given_up: Sequence[str] = (), *, park: bool = False
-) -> Flow[str]:
+def resume_run(scope: str, run_id: str, epoch: str, given_up: Sequence[str] = ()) -> Flow[str]:
     """Let a waiting run go on although nothing it waits for is done.
 
-    Answers ok when it executes, queued when it waits for its slot, or stale.
+    Answers told when it has its slot and its mailbox will say so, queued when it waits for its slot,
+    ok when it executes already, or stale.
 
-    It does not wait for what is *given_up* any more. With *park* it only forgets that, and goes on
-    waiting if it waits.
+    It does not wait for what is *given_up* any more.
     """
     answer: bytes = yield SCRIPTS.resume_run(
-        scope, given_up, None, run_id=run_id, epoch=epoch, park="1" if park else "0"
+        scope, given_up, None, op_id=op_id(), run_id=run_id, epoch=epoch
     )
     return answer.decode()
 

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from trigger_celery.bridge import context
-from trigger_celery.bridge.durable import current_durable
+from trigger_celery.bridge import context, durable
 from trigger_celery.bridge.hooks import check_hook
 from trigger_celery.bridge.registry import REGISTRY
 from trigger_celery.bridge.request import build_run
-from trigger_celery.engine.querying import read_run
+from trigger_celery.engine import querying
 from trigger_celery.engine.triggering import create_watched_run
 from trigger_celery.model.run import Run
 from trigger_celery.sdk import batching, triggering
@@ -74,9 +73,9 @@ def trigger_and_poll(
 
     def flow() -> Flow[Run]:
         retention = bound.settings.run_retention
-        if limit is None and current_durable() is not None:
+        if limit is None and durable.current_durable() is not None:
             result = yield from triggering.child_flow(bound, run, "trigger_and_poll")
-            return (yield from read_run(bound.scope, result.id))
+            return (yield from querying.read_run(bound.scope, result.id))
         origin = triggering.placed(run, "trigger_and_poll")
         return (yield from create_watched_run(bound.scope, run, retention, limit, origin))
 

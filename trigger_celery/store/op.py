@@ -7,9 +7,9 @@ their decoded replies. The two runners, `sync.py` and `aio.py`, drive the same g
 from __future__ import annotations
 
 import warnings
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from trigger_celery.store.scripts import Script
@@ -86,7 +86,7 @@ def ask(call: Call) -> Flow[Any]:
 class Runs(Protocol):
     """What an `Op` needs of the store that runs it."""
 
-    async def run_async(self, flow: Flow[U]) -> U:
+    def run_async(self, flow: Flow[U]) -> Coroutine[Any, Any, U]:
         """Run a flow on the running loop."""
         ...
 
@@ -95,18 +95,22 @@ class Runs(Protocol):
         ...
 
 
-class Op(Generic[T_co]):
+class Op(Coroutine[Any, Any, T_co]):
     """An operation that has not run yet: `await op` in async code, `op.sync()` in sync code.
+
+    It is a coroutine to asyncio as well: `asyncio.create_task(op)`, a TaskGroup and `asyncio.run`
+    take it.
 
     It runs once. Awaiting it again, or dropping it without running it, is a mistake: the first
     raises, the second warns when the object is collected, as a coroutine does.
     """
 
-    __slots__ = ("_flow", "_name", "_store")
+    __slots__ = ("_flow", "_name", "_running", "_store")
 
     def __init__(self, store: Runs, flow: Flow[T_co], name: str = "operation") -> None:
         self._store: Runs = store
         self._flow: Flow[T_co] | None = flow
+        self._running: Coroutine[Any, Any, T_co] | None = None
         self._name = name
 
     def _take(self) -> Flow[T_co]:
@@ -118,6 +122,24 @@ class Op(Generic[T_co]):
 
     def __await__(self) -> Generator[Any, None, T_co]:
         return self._store.run_async(self._take()).__await__()
+
+    def send(self, value: Any, /) -> Any:
+        """Run the operation to its next suspension, as coroutines do; for event loops."""
+        if self._running is None:
+            self._running = self._store.run_async(self._take())
+        return self._running.send(value)
+
+    def throw(self, *problem: Any) -> Any:
+        """Raise in the operation where it is suspended; for event loops."""
+        if self._running is None:
+            self._running = self._store.run_async(self._take())
+        return self._running.throw(*problem)
+
+    def close(self) -> None:
+        """End the operation where it is suspended; one that has not run does not."""
+        self._flow = None
+        if self._running is not None:
+            self._running.close()
 
     def sync(self) -> T_co:
         """Run the operation and block until it is done.

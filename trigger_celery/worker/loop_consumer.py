@@ -66,6 +66,7 @@ class LoopConsumer:
         self._wake = asyncio.Event()
         self._main: asyncio.Task[None] | None = None
         self._calls = 0
+        self._unheard = False
         self._emptied = asyncio.Event()
 
     def start(self) -> None:
@@ -156,7 +157,12 @@ class LoopConsumer:
             if self._lost:
                 await self._replace_session()
             want = 0 if self._closing else max(0, min(MAX_TAKE, self._free()))
-            if self._endings or (want and self._hungry) or (self._closing and not deregistered):
+            if (
+                self._endings
+                or self._unheard
+                or (want and self._hungry)
+                or (self._closing and not deregistered)
+            ):
                 deregistered = self._closing
                 await self._exchange(want)
                 continue
@@ -211,11 +217,13 @@ class LoopConsumer:
 
     def _look_unless(self, calls: int) -> None:
         if self._calls == calls:
+            self._unheard = True  # a call tells the store that the run has begun
             self._look()
 
     async def _exchange(self, want: int) -> None:
         endings, self._endings = self._endings, []
         self._calls += 1
+        self._unheard = False
         if want:
             self._hungry = False
         session = self._session.id

@@ -264,12 +264,10 @@ class RunParking:
 
     async def _ask_back(self) -> None:
         """Ask for the slot until the server hears it; the mailbox brings it."""
-        durable = self.durable
+        durable, answer = self.durable, ""
         while self.stopped is None:
             given_up = list(self._given_up or ())
-            flow = waiting.resume_run(
-                self._store.scope, durable.run_id, durable.epoch, given_up, park=not self.parked
-            )
+            flow = waiting.resume_run(self._store.scope, durable.run_id, durable.epoch, given_up)
             try:
                 answer = await self._store.run_async(flow)
             except StoreError:
@@ -281,6 +279,9 @@ class RunParking:
             self._given_up = [one for one in self._given_up or () if one not in given_up] or None
             if not self._given_up:
                 break
+        if answer == "ok":
+            # It executes already: the wait had not reached the server, which tells nothing.
+            self._set_parked(False)
         if not self.parked:  # else the mailbox tells when it has its slot
             self._let_back()
 
