@@ -340,12 +340,14 @@ class Model:
             run.go(S.WAITING)
         return "parked"
 
-    def give_up(self, run: ModelRun, epoch: int) -> str:
+    def give_up(self, run: ModelRun, epoch: int) -> set[str]:
+        """Return the answers that fit: whether it gets its slot at once is seen, not predicted."""
         if run.epoch != epoch:
-            return "stale"
+            return {"stale"}
         if run.status is S.WAITING:
             self.go_on(run)
-        return "ok"
+            return {"told", "queued"}
+        return {"queued"} if run.resuming else {"ok"}
 
     def evict(self, run: ModelRun, epoch: int) -> str:
         if run.epoch == epoch + 1 and not run.owner and run.status not in FINAL:
