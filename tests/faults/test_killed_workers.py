@@ -81,8 +81,8 @@ def test_a_run_without_attempts_left_crashes(deployment: Deployment) -> None:
 
 
 def test_the_same_host_takes_over_after_a_restart(deployment: Deployment) -> None:
-    first = deployment.start_worker("asyncio")
     run = deployment.trigger("work", {"seconds": 0.5})
+    first = deployment.start_worker("asyncio")  # it asks for the run: that it has it is certain
     deployment.wait_for("begin", run)
     first.kill()
     wait_until(lambda: not first.is_running, "the worker is dead")
