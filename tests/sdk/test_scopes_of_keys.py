@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("trigger")
 @contextmanager
 def in_run(grant: Grant, attempt: int = 1) -> Iterator[None]:
     """Execute code of a run."""
-    before = durable.current_scope.set(Durable(grant.id, grant.epoch, attempt, "", None).root)
+    before = durable.current_scope.set(Durable(grant.id, grant.epoch, attempt, "").root)
     yield
     durable.current_scope.reset(before)
 

@@ -645,7 +645,7 @@ def test_a_loop_in_a_run_ends_with_the_run(my_task: Task[Any, Any], worker: Engi
             if self.canceled:
                 raise RunCanceledError("canceled")
 
-    durable = Durable(run_id(), "1", 1, "", None)
+    durable = Durable(run_id(), "1", 1, "")
     parking: Any = Parking()
     durable.parking = parking
     scope = Scope(durable)

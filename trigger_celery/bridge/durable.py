@@ -40,7 +40,6 @@ class Scope:
         "_path",
         "_tasks",
         "durable",
-        "parent",
         "step",
         "task",
         "waits",
@@ -48,7 +47,6 @@ class Scope:
 
     def __init__(self, durable: Durable, path: str = "", parent: Scope | None = None) -> None:
         self.durable = durable
-        self.parent = parent
         self.task: asyncio.Task[Any] | None = None
         self.step: str = parent.step if parent is not None else ""
         """The step whose function is being called."""
@@ -139,13 +137,11 @@ class Durable:
         "run_id",
     )  # fmt: skip
 
-    def __init__(
-        self, run_id: str, epoch: str, attempt: int, links: str, record: Record | None
-    ) -> None:
+    def __init__(self, run_id: str, epoch: str, attempt: int, links: str) -> None:
         self.run_id = run_id
         self.epoch = epoch
         self.attempt = attempt
-        self.record = record
+        self.record: Record | None = None
         """None: nothing of an earlier execution has been read."""
         self.parking: Parking = _NO_PARKING
         self.root = Scope(self)

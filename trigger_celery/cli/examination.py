@@ -17,6 +17,7 @@ from trigger_celery.engine.querying import (
 )
 from trigger_celery.errors import TriggerError, closest
 from trigger_celery.model.duration import format_duration
+from trigger_celery.model.instant import iso
 from trigger_celery.model.run import Run, RunStatus
 from trigger_celery.sdk import runs
 from trigger_celery.settings import SETTINGS, Settings
@@ -104,7 +105,7 @@ def _value(name: str, value: Any) -> str:
 
 
 def _worker(worker: WorkerState) -> dict[str, Any]:
-    return {**asdict(worker), "since": worker.since.isoformat().replace("+00:00", "Z")}
+    return {**asdict(worker), "since": iso(worker.since)}
 
 
 def _server(trigger: TriggerCelery, found: Examination) -> None:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from trigger_celery.engine import keys
 from trigger_celery.engine.querying import read_runs
+from trigger_celery.model.instant import iso
 from trigger_celery.model.run import Run, RunStatus
 from trigger_celery.store.op import Flow, command
 
@@ -46,7 +47,7 @@ class RunEvent:
         final = run.is_completed and self.what == run.status.value.lower()
         found: dict[str, Any] = {
             "event": "run",
-            "at": self.at.isoformat().replace("+00:00", "Z"),
+            "at": iso(self.at),
             "what": self.what,
             "run": run.id,
             "task": run.task_identifier,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from trigger_celery.engine.codec import read_links
 from trigger_celery.engine.scripts import SCRIPTS
 from trigger_celery.store.op import Arg, Call, Flow
 
@@ -61,7 +62,7 @@ class Exchange:
 def _grant(raw: bytes) -> Grant:
     parts = raw.decode().split("\x1f", 17)
     tags = parts[11]
-    parent, root, depth = parts[12].split("\x1e") if parts[12] else (None, None, 0)
+    parent, root, depth = read_links(parts[12])
     return Grant(
         id=parts[0],
         epoch=parts[1],
@@ -79,7 +80,7 @@ def _grant(raw: bytes) -> Grant:
         payload=parts[17],
         parent_id=parent,
         root_id=root,
-        depth=int(depth),
+        depth=depth,
         max_duration_ms=int(parts[13]) if parts[13] else None,
         batch_id=parts[14] or None,
         resumed=bool(parts[15]),

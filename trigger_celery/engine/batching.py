@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
-from trigger_celery.engine.codec import fields_of
+from trigger_celery.engine.codec import fields_of, instant_of
 from trigger_celery.engine.scripts import SCRIPTS
 from trigger_celery.engine.triggering import NewRun, Origin, create_calls
 from trigger_celery.errors import BatchNotFoundError
@@ -58,7 +57,6 @@ def read_batch(scope: str, batch_id: str) -> Flow[Batch]:
     if not reply:
         raise no_batch(batch_id)
     fields = fields_of(reply[0])
-    completed = fields.get("completed")
     return Batch(
         id=batch_id,
         status=BatchStatus(fields["status"]),
@@ -66,6 +64,6 @@ def read_batch(scope: str, batch_id: str) -> Flow[Batch]:
         runs=tuple(run.decode() for run in reply[1]),
         errors=tuple(BatchItemError(*error) for error in json.loads(fields.get("errors", "[]"))),
         parent_id=fields.get("parent"),
-        created_at=datetime.fromtimestamp(int(fields["created"]) / 1000, UTC),
-        completed_at=datetime.fromtimestamp(int(completed) / 1000, UTC) if completed else None,
+        created_at=instant_of(fields, "created"),
+        completed_at=instant_of(fields, "completed"),
     )

@@ -22,9 +22,23 @@ def fields_of(flat: Sequence[bytes]) -> dict[str, str]:
     return dict(zip(texts[::2], texts[1::2], strict=True))
 
 
-def _instant(fields: dict[str, str], name: str) -> datetime | None:
+def instant_of(fields: dict[str, str], name: str) -> datetime | None:
+    """Return the moment in a field of ms, or None when it is not there."""
     value = fields.get(name)
     return datetime.fromtimestamp(int(value) / 1000, UTC) if value else None
+
+
+def dump_links(parent: str, root: str, depth: int) -> str:
+    """Return the stored form of where a run comes from."""
+    return f"{parent}\x1e{root}\x1e{depth}"
+
+
+def read_links(text: str) -> tuple[str | None, str | None, int]:
+    """Return the parent, the root and the depth of a run; an empty text is a run of its own."""
+    if not text:
+        return None, None, 0
+    parent, root, depth = text.split("\x1e")
+    return parent, root, int(depth)
 
 
 def _body(long: str, fields: dict[str, str], name: str, type_name: str) -> Any:
@@ -68,7 +82,7 @@ def run_of(run_id: str, flat: Sequence[bytes], bodies: Sequence[Any] = ()) -> Ru
         if declared:
             fields.setdefault("max", declared)
     prio = int(fields.get("prio", 0))
-    parent, root, depth = fields["links"].split("\x1e") if "links" in fields else (None, None, 0)
+    parent, root, depth = read_links(fields.get("links", ""))
     tags = fields.get("tags")
     return Run(
         id=run_id,
@@ -84,15 +98,15 @@ def run_of(run_id: str, flat: Sequence[bytes], bodies: Sequence[Any] = ()) -> Ru
         error=RunError.from_dict(json.loads(error)) if error else None,
         attempt_count=int(fields.get("attempt", 0)),
         max_attempts=int(fields["max"]) if "max" in fields else None,
-        created_at=_instant(fields, "created"),
-        updated_at=_instant(fields, "updated") or _instant(fields, "created"),
-        queued_at=None if status == RunStatus.DELAYED else _instant(fields, "queued"),
-        started_at=_instant(fields, "started"),
-        finished_at=_instant(fields, "finished"),
-        delayed_until=_instant(fields, "due"),
+        created_at=instant_of(fields, "created"),
+        updated_at=instant_of(fields, "updated") or instant_of(fields, "created"),
+        queued_at=None if status == RunStatus.DELAYED else instant_of(fields, "queued"),
+        started_at=instant_of(fields, "started"),
+        finished_at=instant_of(fields, "finished"),
+        delayed_until=instant_of(fields, "due"),
         duration_ms=_duration(fields, status),
         attempts=attempts,
-        depth=int(depth),
+        depth=depth,
         parent_id=parent,
         root_id=root,
         batch_id=fields.get("batch"),

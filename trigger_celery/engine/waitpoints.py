@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from trigger_celery.engine.codec import fields_of
+from trigger_celery.engine.codec import fields_of, instant_of
 from trigger_celery.engine.scripts import SCRIPTS
 from trigger_celery.errors import InvalidOptionError, ReplayMismatchError, TokenNotFoundError
 from trigger_celery.model.duration import Delay
@@ -83,14 +81,7 @@ def create_token(
             f"{noted.call if noted else ''!r}"
         )
     token = yield from read_token(scope, found)
-    return token if word != "cached" else _cached(token)
-
-
-def _cached(token: Token) -> Token:
-    return Token(
-        **{name: getattr(token, name) for name in Token.__slots__ if name != "is_cached"},
-        is_cached=True,
-    )
+    return replace(token, is_cached=word == "cached")
 
 
 def no_token(token_id: str) -> TokenNotFoundError:
@@ -171,11 +162,6 @@ def list_tokens(
     return tokens, str(skip)
 
 
-def _at(fields: dict[str, str], name: str) -> datetime | None:
-    value = fields.get(name)
-    return datetime.fromtimestamp(int(value) / 1000, UTC) if value else None
-
-
 def _token(token_id: str, fields: dict[str, str], long_output: str | None) -> Token:
     text, kind = long_output or fields.get("output"), fields.get("otype", JSON)
     # Completed without anything: no JSON has no characters, and text may.
@@ -184,15 +170,10 @@ def _token(token_id: str, fields: dict[str, str], long_output: str | None) -> To
         id=token_id,
         status=TokenStatus(fields["status"]),
         output=decode(text, kind) if readable and text is not None else None,
-        tags=_texts(fields.get("tags")),
-        created_at=_at(fields, "created"),
-        timeout_at=_at(fields, "due"),
-        completed_at=_at(fields, "completed"),
+        tags=tuple(filter(None, fields.get("tags", "").split("\x1f"))),
+        created_at=instant_of(fields, "created"),
+        timeout_at=instant_of(fields, "due"),
+        completed_at=instant_of(fields, "completed"),
         idempotency_key=fields.get("key"),
-        idempotency_key_expires_at=_at(fields, "key_until"),
+        idempotency_key_expires_at=instant_of(fields, "key_until"),
     )
-
-
-def _texts(joined: str | None) -> tuple[str, ...]:
-    parts: Sequence[str] = joined.split("\x1f") if joined else ()
-    return tuple(parts)

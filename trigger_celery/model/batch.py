@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from enum import StrEnum
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
+from trigger_celery.model.instant import iso
+from trigger_celery.model.status import Status
 
-class BatchStatus(StrEnum):
+
+class BatchStatus(Status):
     """Where a batch is in its life; equal to its own name in any letter case."""
 
     PROCESSING = "PROCESSING"  # runs are still to be created or to end
     COMPLETED = "COMPLETED"  # all runs are final, whatever their outcomes
     PARTIAL_FAILED = "PARTIAL_FAILED"  # all are final; some items could not be triggered
     ABORTED = "ABORTED"  # its runs were not all created within 30 minutes
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, str):
-            return str.__eq__(self, other.upper())
-        return NotImplemented
-
-    __hash__ = str.__hash__
-
-    @classmethod
-    def _missing_(cls, value: object) -> BatchStatus | None:
-        return cls.__members__.get(value.upper()) if isinstance(value, str) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +57,8 @@ class Batch:
             "status": str(self.status),
             "run_count": self.run_count,
             "runs": list(self.runs),
-            "errors": [
-                {
-                    "index": error.index,
-                    "task_identifier": error.task_identifier,
-                    "error": error.error,
-                    "error_code": error.error_code,
-                }
-                for error in self.errors
-            ],
+            "errors": [asdict(error) for error in self.errors],
             "parent_id": self.parent_id,
-            "created_at": _iso(self.created_at),
-            "completed_at": _iso(self.completed_at),
+            "created_at": None if self.created_at is None else iso(self.created_at),
+            "completed_at": None if self.completed_at is None else iso(self.completed_at),
         }
-
-
-def _iso(at: datetime | None) -> str | None:
-    return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")

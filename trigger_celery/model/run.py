@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from trigger_celery.errors import InputError
+from trigger_celery.model.instant import iso
 from trigger_celery.model.packet import plain
 from trigger_celery.model.run_error import RunError as RunError
+from trigger_celery.model.status import Status
 
 
-class RunStatus(StrEnum):
-    """Where a run is in its life. Equal to its own name in any letter case.
-
-    `run.status in ["completed", "failed"]` is true for a completed run. The hash is that of the
-    upper-case text, so look it up in a set or dict by the member or by upper-case text.
-    """
+class RunStatus(Status):
+    """Where a run is in its life. Equal to its own name in any letter case."""
 
     PENDING_VERSION = "PENDING_VERSION"  # no worker knows the task or the queue yet
     DELAYED = "DELAYED"  # starts at a time in the future
@@ -32,22 +29,6 @@ class RunStatus(StrEnum):
     SYSTEM_FAILURE = "SYSTEM_FAILURE"  # a fault that is not the task's
     EXPIRED = "EXPIRED"  # its TTL passed before it started
     TIMED_OUT = "TIMED_OUT"  # over its maximum duration
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, str):
-            return self is other or str.__eq__(self, other.upper())
-        return NotImplemented
-
-    def __ne__(self, other: object) -> bool:
-        if isinstance(other, str):
-            return self is not other and str.__ne__(self, other.upper())
-        return NotImplemented
-
-    __hash__ = str.__hash__
-
-    @classmethod
-    def _missing_(cls, value: object) -> RunStatus | None:
-        return cls.__members__.get(value.upper()) if isinstance(value, str) else None
 
     @property
     def is_final(self) -> bool:
@@ -233,7 +214,7 @@ def _ready(value: Any) -> Any:
     if isinstance(value, str):
         return str(value)
     if isinstance(value, datetime) and value.tzinfo is not None:
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        return iso(value)
     if isinstance(value, (RunError, Attempt)):
         return value.to_dict()
     if isinstance(value, tuple):

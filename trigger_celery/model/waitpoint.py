@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
-from enum import StrEnum
+from datetime import datetime
 from typing import Any
 
+from trigger_celery.model.instant import iso
+from trigger_celery.model.status import Status
 
-class TokenStatus(StrEnum):
+
+class TokenStatus(Status):
     """Where a token is in its life; equal to its own name in any letter case."""
 
     WAITING = "WAITING"  # nobody has completed it and its timeout has not come
     COMPLETED = "COMPLETED"  # somebody completed it
     TIMED_OUT = "TIMED_OUT"  # its timeout came first
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, str):
-            return str.__eq__(self, other.upper())
-        return NotImplemented
-
-    __hash__ = str.__hash__
-
-    @classmethod
-    def _missing_(cls, value: object) -> TokenStatus | None:
-        return cls.__members__.get(value.upper()) if isinstance(value, str) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +48,7 @@ class Token:
 
 def _ready(value: Any) -> Any:
     if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        return iso(value)
     if isinstance(value, TokenStatus):
         return str(value)
     return list(value) if isinstance(value, tuple) else value

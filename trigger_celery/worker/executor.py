@@ -33,7 +33,7 @@ from trigger_celery.bridge.hooks import call_hooks
 from trigger_celery.bridge.registry import REGISTRY, TaskDefinition
 from trigger_celery.bridge.signal import RunSignal
 from trigger_celery.engine.attempts import Ending, Grant
-from trigger_celery.engine.codec import dump_error
+from trigger_celery.engine.codec import dump_error, dump_links
 from trigger_celery.errors import (
     AbortTaskRunError,
     OutputError,
@@ -80,7 +80,8 @@ class RunExecution:
         self.ending: Ending | None = None
         self._signal: RunSignal | None = None
         self.canceled = False
-        self.durable = Durable(grant.id, grant.epoch, grant.attempt, _links(grant), None)
+        links = dump_links(grant.id, grant.root_id or grant.id, grant.depth + 1)
+        self.durable = Durable(grant.id, grant.epoch, grant.attempt, links)
         self._how = how
         self._stage = "input"
         self._ctx: Context | None = None
@@ -268,11 +269,6 @@ async def invoke_async(execution: RunExecution) -> Any:
         raise execution.fail(problem) from problem
     except BaseException as problem:
         raise execution.fail(problem) from problem
-
-
-def _links(grant: Grant) -> str:
-    """Return what runs made by this one are linked to: parent, root, depth."""
-    return f"{grant.id}\x1e{grant.root_id or grant.id}\x1e{grant.depth + 1}"
 
 
 def _as_exception(problem: BaseException) -> Exception:
