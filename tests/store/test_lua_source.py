@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from trigger_celery.store.lua_source import inlined, without_unused
+from trigger_celery.store.lua_source import inlined, one_line, without_unused
 
 KEYS = {
-    "key_all": "local function key_all() return KEYS[1]..':all' end",
-    "key_pair": "local function key_pair(queue, key) return KEYS[1]..':queue'..':'..queue..':'..key end",
+    "key_all": one_line("local function key_all() return KEYS[1]..':all' end"),
+    "key_pair": one_line(
+        "local function key_pair(queue, key) return KEYS[1]..':queue'..':'..queue..':'..key end"
+    ),
 }
 
 

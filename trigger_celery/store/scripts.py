@@ -23,7 +23,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
 
-from trigger_celery.store.lua_source import inlined, without_unused
+from trigger_celery.store.lua_source import inlined, one_line, without_unused
 from trigger_celery.store.op import Arg, Call
 
 _INCLUDE = re.compile(r"^-- INCLUDE (\w+)\s*$", re.MULTILINE)
@@ -70,28 +70,32 @@ class Script:
 class ScriptLibrary:
     """The scripts of one folder, as attributes: `library.create_runs(scope, op_id=…)`.
 
-    *preludes* maps a name that a script may use to the Lua line which defines it.
+    A script is read and put together when it is first asked for: most processes need a few of
+    them. *preludes* maps a name that a script may use to the Lua line which defines it.
     """
 
     def __init__(self, package: str, preludes: dict[str, str]) -> None:
-        folder = files(package)
+        self._folder = files(package)
         self._preludes = preludes
-        self._includes = {
-            entry.name.removesuffix(".lua"): entry.read_text("utf-8")
-            for entry in (folder / "include").iterdir()
-            if entry.name.endswith(".lua")
+        self._one_line = {
+            name: found for name, line in preludes.items() if (found := one_line(line))
         }
-        self.scripts: dict[str, Script] = {
-            entry.name.removesuffix(".lua"): self._load(entry)
-            for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)
-            if entry.name.endswith(".lua")
-        }
+        self._includes: dict[str, str] = {}
 
     def __getattr__(self, name: str) -> Script:
-        try:
-            return self.scripts[name]
-        except KeyError:
-            raise AttributeError(f"no script named {name!r}") from None
+        entry = self._folder / f"{name}.lua"
+        if name.startswith("_") or not entry.is_file():
+            raise AttributeError(f"no script named {name!r}")
+        script = self._load(entry)
+        # Found without coming here from now on. Two threads that load it make equal ones.
+        setattr(self, name, script)
+        return script
+
+    @property
+    def scripts(self) -> dict[str, Script]:
+        """Every script by its name."""
+        names = (entry.name.partition(".lua") for entry in self._folder.iterdir())
+        return {name: getattr(self, name) for name, lua, _ in sorted(names) if lua}
 
     def _load(self, entry: Traversable) -> Script:
         name = entry.name.removesuffix(".lua")
@@ -101,7 +105,7 @@ class ScriptLibrary:
         rest = bool(names) and names[-1].endswith("...")
         fixed = names[:-1] if rest else names
         body = self._expand(source, seen=set())
-        body = without_unused(inlined(body, self._preludes))
+        body = without_unused(inlined(body, self._one_line))
         used = dict.fromkeys(_WORD.findall(body))
         lines = [self._preludes[word] for word in used if word in self._preludes]
         if fixed:
@@ -117,6 +121,9 @@ class ScriptLibrary:
             if name in seen:
                 return ""
             seen.add(name)
+            if name not in self._includes:
+                path = self._folder / "include" / f"{name}.lua"
+                self._includes[name] = path.read_text("utf-8")
             return self._expand(self._includes[name], seen)
 
         # Comments are for readers of the file; the server gets the code.
