@@ -24,7 +24,7 @@ demo: $(VENV)/.installed-dev
 	@$(BIN)/python examples/index_stdlib.py $(ARGS)
 
 test: $(VENV)/.installed-test
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 $(ARGS)
+	@$(BIN)/python -m pytest -n 3 $(ARGS)
 
 lint: $(VENV)/.installed-test
 	@$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Threads for sync tasks that do not keep the process alive.
+"""Threads that do not keep the process alive: for sync tasks, and for what is due later.
 
 The executor of the standard library makes the interpreter wait for its threads at exit; a worker
 that was told to stop at once must not wait for a task that cannot be interrupted.
@@ -13,6 +13,14 @@ from queue import SimpleQueue
 from typing import Any
 
 _Work = tuple[Future[Any], Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+
+
+def call_later(seconds: float, function: Callable[..., Any], *args: Any) -> threading.Timer:
+    """Call the function in a thread of its own after so many seconds, unless it is cancelled."""
+    timer = threading.Timer(seconds, function, args)
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 class DaemonThreads(Executor):

@@ -30,15 +30,15 @@ from trigger_celery.errors import (
 from trigger_celery.model.ids import op_id
 from trigger_celery.store.op import ask, command
 from trigger_celery.worker.background_loop import BACKGROUND
+from trigger_celery.worker.daemon_threads import call_later
 from trigger_celery.worker.executor import RunExecution
 from trigger_celery.worker.interrupting import interrupt, now_executes, tell_process
 from trigger_celery.worker.job import Job
 from trigger_celery.worker.parking import FIRST_LOOK, LAST_LOOK, RunParking, split_message
+from trigger_celery.worker.stopping import CANCEL_BUDGET
 
 logger = logging.getLogger("trigger_celery.worker")
 
-CANCEL_BUDGET = 30.0
-"""Seconds that hooks and a task which takes the signal get before the attempt is forced to end."""
 UNHEARD = 5.0
 """Seconds after which a process whose code does not notice that its time is over is killed."""
 
@@ -84,9 +84,7 @@ def cancel_in(pool: Any, job: Job, still_there: Callable[[], bool]) -> None:
 
     if job.pid != os.getpid():
         tell_process(job.pid)
-    timer = threading.Timer(CANCEL_BUDGET + UNHEARD, force)
-    timer.daemon = True
-    timer.start()
+    call_later(CANCEL_BUDGET + UNHEARD, force)
 
 
 class Holder:
@@ -237,9 +235,7 @@ class Holder:
     def _go_on(self) -> None:
         if self._left is not None and self._timer is None and not self._stopped.is_set():
             self._since = time.monotonic()
-            self._timer = threading.Timer(max(0.0, self._left), self._time_out)
-            self._timer.daemon = True
-            self._timer.start()
+            self._timer = call_later(max(0.0, self._left), self._time_out)
 
     def _time_out(self) -> None:
         """The attempt is over its maximum duration: record that, and stop its code."""

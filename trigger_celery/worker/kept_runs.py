@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any
 
-from trigger_celery.engine.attempts import Ending, Grant
+from trigger_celery.engine.attempts import Ending
 from trigger_celery.engine.sessions import Owned
 from trigger_celery.engine.waiting import evict_runs
 from trigger_celery.errors import RunEvictedError, RunLeaseLostError, StoreError
 from trigger_celery.store.store import Store
 from trigger_celery.worker.audit import Audit
+from trigger_celery.worker.early_cancels import EarlyCancels
 from trigger_celery.worker.job import Job
 from trigger_celery.worker.parking import RunParking
 from trigger_celery.worker.recording import log_delay
 from trigger_celery.worker.stopping import cancel_attempt
-
-REMEMBERED_CANCELS = 1000
 
 
 class KeptRuns:
@@ -39,7 +37,7 @@ class KeptRuns:
         self._look = look
         self._audit = Audit()
         self._aside: set[asyncio.Task[None]] = set()
-        self._canceled: deque[tuple[str, str]] = deque(maxlen=REMEMBERED_CANCELS)
+        self.early_cancels = EarlyCancels()
 
     def __len__(self) -> int:
         """How many slots of the pool they hold."""
@@ -55,14 +53,10 @@ class KeptRuns:
 
     def _cancel(self, job: Job | None, run_id: str, epoch: str) -> None:
         if job is None:
-            self._canceled.append((run_id, epoch))  # its cancel may come before the run itself
+            self.early_cancels.add(run_id, epoch)
         elif job.grant.epoch == epoch:
             self.forget(job)
             self._do(cancel_attempt(job))
-
-    def is_canceled(self, grant: Grant) -> bool:
-        """Whether the run was cancelled before it came here."""
-        return (grant.id, grant.epoch) in self._canceled
 
     def expects(self, parking: RunParking) -> None:
         """Do nothing: the session's mailbox is read all the time."""

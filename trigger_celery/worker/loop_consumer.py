@@ -288,7 +288,7 @@ class LoopConsumer:
         if grant.task not in REGISTRY.tasks:
             self._endings.append(Ending(grant.id, grant.epoch, "unknown", "", ""))
             return
-        if self._kept.is_canceled(grant):
+        if grant in self._kept.early_cancels:
             return
         job = Job(grant, next(self._pool.numbers))
         self._jobs[grant.id] = job

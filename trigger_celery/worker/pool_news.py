@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from trigger_celery.engine.attempts import Ending, Grant
+from trigger_celery.engine.attempts import Ending
 from trigger_celery.engine.sessions import Owned
 from trigger_celery.engine.waiting import evict_runs
 from trigger_celery.store.store import Store
 from trigger_celery.worker.audit import Audit
+from trigger_celery.worker.early_cancels import EarlyCancels
 from trigger_celery.worker.holding import cancel_here, cancel_in
 from trigger_celery.worker.job import Job
-from trigger_celery.worker.kept_runs import REMEMBERED_CANCELS
 
 
 class PoolNews:
@@ -33,13 +32,13 @@ class PoolNews:
         self._end = end
         self._drop = drop
         self._audit = Audit()
-        self._canceled: deque[tuple[str, str]] = deque(maxlen=REMEMBERED_CANCELS)
+        self.early_cancels = EarlyCancels()
 
     def cancel(self, run_id: str, epoch: str) -> None:
         """The run was cancelled: tell its code, wherever it is executed."""
         job = self._jobs.get(run_id)
         if job is None:
-            self._canceled.append((run_id, epoch))  # its cancel may come before the run itself
+            self.early_cancels.add(run_id, epoch)
             return
         if job.grant.epoch != epoch or cancel_here(run_id, epoch):
             return
@@ -47,10 +46,6 @@ class PoolNews:
             self._drop(job)
             return
         cancel_in(self._worker.pool, job, lambda: self._jobs.get(run_id) is job)
-
-    def is_canceled(self, grant: Grant) -> bool:
-        """Whether the run was cancelled before it came here."""
-        return (grant.id, grant.epoch) in self._canceled
 
     def put_right(self, owned: dict[str, Owned]) -> None:
         """Do what news would have made this worker do that were lost."""

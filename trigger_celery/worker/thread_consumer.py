@@ -33,6 +33,7 @@ from trigger_celery.worker.celery_internals import (
     task_ready,
 )
 from trigger_celery.worker.child import Outcome, run_in_pool
+from trigger_celery.worker.daemon_threads import call_later
 from trigger_celery.worker.job import Job, back, lost, next_attempt, stays
 from trigger_celery.worker.loop_consumer import MAX_TAKE
 from trigger_celery.worker.mail import LOOK_EVERY
@@ -98,9 +99,7 @@ class ThreadConsumer:
         self._closing = True
         self._news.put(None)
         if grace:
-            timer = threading.Timer(grace, self._stop_attempts)
-            timer.daemon = True
-            timer.start()
+            call_later(grace, self._stop_attempts)
 
     def _stop_attempts(self) -> None:
         """The grace time is over: the session's end gives back what still runs."""
@@ -231,7 +230,7 @@ class ThreadConsumer:
         if grant.task not in REGISTRY.tasks:
             self._news.put(Ending(grant.id, grant.epoch, "unknown", "", ""))
             return
-        if self._pool_news.is_canceled(grant):
+        if grant in self._pool_news.early_cancels:
             return
         if self._closing:
             self._news.put(back(grant))
@@ -317,9 +316,7 @@ class ThreadConsumer:
             self._put_back(job)
             return
         job.waiting, job.accepted, job.result = True, False, None
-        timer = threading.Timer(seconds, self._resume, (job,))
-        timer.daemon = True
-        timer.start()
+        call_later(seconds, self._resume, job)
 
     def _resume(self, job: Job) -> None:
         job.since, job.waiting = time.monotonic(), False
