@@ -104,7 +104,9 @@ def scripts_page() -> str:
         parts += [f"## `{path.stem}`", *_script(path)]
     parts.append("## What scripts share")
     parts.append(
-        "Files in `trigger_celery/engine/lua/include`, put in where a script says `-- INCLUDE name`."
+        "Files in `trigger_celery/engine/lua/include`, put in where a script says `-- INCLUDE name`. "
+        "A function under `-- RARE` gets what only it needs, made when it is called: every function "
+        "of a script is an object that the server makes anew at each call."
     )
     for path in includes:
         text, contract = _header(path)

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 _ONE_LINE = re.compile(r"^local function (\w+)\(([^)]*)\) return (.*) end$")
-_FUNCTION = re.compile(r"^local function (\w+)\(.*?^end\n", re.MULTILINE | re.DOTALL)
+_FUNCTION = re.compile(r"^local function (\w+)\((?:.* end\n|(?s:.*?)^end\n)", re.MULTILINE)
 _CALL = re.compile(r"(?<!function )\b(\w+)\(")
 _QUOTED = re.compile(r"('[^']*')")
 _WORD = re.compile(r"\w+")
+_PIECE = re.compile(rf"{_FUNCTION.pattern}|^local ([A-Z_]+) = \{{\n(?s:.*?)^\}}\n", re.MULTILINE)
+_DECLARED = re.compile(r"\b(?:local|for) ((?:\w+, )*\w+)")
+_DECLARED_OUTSIDE = re.compile(r"^local ((?:\w+, )*\w+)", re.MULTILINE)
+_RARE = re.compile(r"^-- RARE\n(?:--.*\n)*local function (\w+)", re.MULTILINE)
 
 OneLine = tuple[list[str], str]
 """Parameters of a one-line function, and what it returns."""
@@ -83,3 +87,64 @@ def without_unused(body: str) -> str:
             unused.add(name)
             mentions.subtract(own[name])
     return _FUNCTION.sub(lambda found: "" if found[1] in unused else found[0], body)
+
+
+def rare_functions(source: str) -> set[str]:
+    """Return the functions with the comment `-- RARE` above them."""
+    return set(_RARE.findall(source))
+
+
+def with_rare_inside(body: str, rare: Collection[str], arguments: Collection[str] = ()) -> str:
+    """Move what only rare functions use into them, where it is made when one is called.
+
+    Functions and constants go; what others use too stays. Raises ValueError when a parameter of
+    the rare function would hide a variable of the script, *arguments* among them, from what is
+    moved into it.
+    """
+    pieces = {found[1] or found[2]: found[0] for found in _PIECE.finditer(body)}
+    rest = _PIECE.sub("", body)
+    uses = {
+        name: {word for word in _WORD.findall(text) if word in pieces and word != name}
+        for name, text in pieces.items()
+    }
+    often = _reached(set(_WORD.findall(rest)) & pieces.keys(), uses, stop=rare)
+    outer = {*arguments, *pieces, *_words(_DECLARED_OUTSIDE.findall(body))}
+    filled = {}
+    for name in often & set(rare):
+        inside = _reached(uses[name], uses) - often
+        moved = [pieces[one] for one in pieces if one in inside]
+        filled[name] = _filled(pieces[name], moved, outer)
+    return _PIECE.sub(
+        lambda found: filled.get(name := found[1] or found[2], found[0] if name in often else ""),
+        body,
+    )
+
+
+def _reached(
+    names: Collection[str], uses: Mapping[str, Collection[str]], stop: Collection[str] = ()
+) -> set[str]:
+    found: set[str] = set()
+    ahead = list(names)
+    while ahead:
+        name = ahead.pop()
+        if name not in found:
+            found.add(name)
+            ahead.extend(() if name in stop else uses[name])
+    return found
+
+
+def _filled(function: str, moved: Sequence[str], outer: Collection[str]) -> str:
+    """Return the function with pieces at the start of its body."""
+    head, end, tail = function.partition(")\n")
+    hides = set(_WORD.findall(head.partition("(")[2])).intersection(outer)
+    for piece in moved:
+        signature = piece.partition("\n")[0]
+        own = _words(_DECLARED.findall(piece)) | set(_WORD.findall(signature))
+        used = set(_WORD.findall(_QUOTED.sub("", piece)))
+        if hidden := hides & (used - own):
+            raise ValueError(f"{head}): a parameter hides {hidden} from {signature}")
+    return "".join((head, end, *moved, tail))
+
+
+def _words(texts: Sequence[str]) -> set[str]:
+    return {word for text in texts for word in _WORD.findall(text)}

@@ -11,7 +11,8 @@ A script opens with a header that is its contract:
 ```
 
 The loader turns the names after ARGV into Lua locals (`rest...` is the index of the first of
-the remaining arguments) and writes the key functions out where the script calls them.
+the remaining arguments) and writes the key functions out where the script calls them. A
+function under the comment `-- RARE` gets what only it needs: that is made when it is called.
 """
 
 from __future__ import annotations
@@ -23,11 +24,19 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
 
-from trigger_celery.store.lua_source import inlined, one_line, without_unused
+from trigger_celery.store.lua_source import (
+    inlined,
+    one_line,
+    rare_functions,
+    with_rare_inside,
+    without_unused,
+)
 from trigger_celery.store.op import Arg, Call
 
 _INCLUDE = re.compile(r"^-- INCLUDE (\w+)\s*$", re.MULTILINE)
 _ARGV = re.compile(r"^-- ARGV[ \t]*(.*)$", re.MULTILINE)
+_COMMENT = re.compile(r"^\s*--.*\n?", re.MULTILINE)
+"""Comments are for readers of the file; the server gets the code."""
 _WORD = re.compile(r"\b(key_\w+|[A-Z][A-Z_]{2,})\b")
 
 
@@ -105,7 +114,9 @@ class ScriptLibrary:
         rest = bool(names) and names[-1].endswith("...")
         fixed = names[:-1] if rest else names
         body = self._expand(source, seen=set())
-        body = without_unused(inlined(body, self._one_line))
+        rare = rare_functions(body)
+        body = without_unused(inlined(_COMMENT.sub("", body), self._one_line))
+        body = with_rare_inside(body, rare, names)
         used = dict.fromkeys(_WORD.findall(body))
         lines = [self._preludes[word] for word in used if word in self._preludes]
         if fixed:
@@ -126,6 +137,4 @@ class ScriptLibrary:
                 self._includes[name] = path.read_text("utf-8")
             return self._expand(self._includes[name], seen)
 
-        # Comments are for readers of the file; the server gets the code.
-        text = _INCLUDE.sub(include, source)
-        return re.sub(r"^\s*--.*\n?", "", text, flags=re.MULTILINE)
+        return _INCLUDE.sub(include, source)
