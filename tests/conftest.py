@@ -6,6 +6,7 @@ import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import redis
@@ -97,7 +98,10 @@ def app(request: pytest.FixtureRequest) -> Iterator[Celery]:
 @pytest.fixture
 def registry() -> Iterator[None]:
     """No tasks, queues or configuration; what there was before comes back."""
-    kept = [(kept, dict(kept)) for kept in (REGISTRY.tasks, REGISTRY.queues, REGISTRY.config)]
+    everything: list[dict[Any, Any]] = [
+        REGISTRY.tasks, REGISTRY.queues, REGISTRY.config, REGISTRY.hooks,
+    ]  # fmt: skip
+    kept = [(one, dict(one)) for one in everything]
     REGISTRY.clear()
     yield
     for left in context.bound():

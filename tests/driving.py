@@ -9,9 +9,20 @@ from typing import Any, TypeVar
 import redis
 
 from tests.driving_waits import DAY, HOUR, RETENTION, Waits, origin
-from trigger_celery.engine import attempts, cancelling, keys, querying, sessions, triggering
+from trigger_celery.engine import (
+    attempts,
+    cancelling,
+    keys,
+    querying,
+    queueing,
+    sessions,
+    triggering,
+)
+from trigger_celery.engine.admission import Extras
 from trigger_celery.engine.attempts import Ending, Exchange, Grant
-from trigger_celery.engine.triggering import NewRun, Placement
+from trigger_celery.engine.machines import served
+from trigger_celery.engine.queueing import QueueDeclaration
+from trigger_celery.engine.triggering import NOWHERE, NewRun, Origin, Placement, Triggered
 from trigger_celery.model.duration import Delay
 from trigger_celery.model.ids import op_id, run_id, token
 from trigger_celery.model.packet import JSON, Packet
@@ -25,6 +36,16 @@ T = TypeVar("T")
 
 LEASE = 30_000
 ERROR = json.dumps({"type": "BUILT_IN_ERROR", "name": "ValueError", "message": "no"})
+
+
+def queue_declarations(
+    queues: Mapping[str, int | QueueDeclaration | None],
+) -> list[QueueDeclaration]:
+    """Return what a worker says of queues that are given by name and limit, or whole."""
+    return [
+        given if isinstance(given, QueueDeclaration) else QueueDeclaration(name, given)
+        for name, given in queues.items()
+    ]
 
 
 class Clock:
@@ -52,6 +73,7 @@ class Engine(Waits):
         self.client = client
         self.scope = store.scope
         self.clock = Clock(client, store.scope)
+        self.known: set[tuple[str, str]] = set()  # tasks and queues that are deployed
 
     def run(self, flow: Flow[T]) -> T:
         return self.store.run_sync(flow)
@@ -75,22 +97,54 @@ class Engine(Waits):
         worker_queue: str = "celery",
         id: str | None = None,
         failed: str = "",
+        extras: Extras | None = None,
+        machine: str = "",
     ) -> NewRun:
         if declared and queue is None:
             queue = f"task/{task}"
-        place = Placement(task, declared, worker_queue, queue or "", key, max_attempts)
+        place = Placement(
+            task, declared, worker_queue, queue or "", key, max_attempts, preset=machine
+        )
+        if machine and extras is None:
+            extras = Extras(machine=machine, own=frozenset({"machine"}))
         due = None if delay is None and at is None else Delay(delay, at)
         return NewRun(
             id or run_id(), place, Packet(payload, JSON), due, priority, tuple(tags), metadata,
-            failed,
+            failed, extras,
         )  # fmt: skip
 
     def create(self, task: str = "t", **options: Any) -> str:
         """Create one run; *delay* and *priority* are in ms."""
-        return self.run(triggering.create_run(self.scope, self.new_run(task, **options), RETENTION))
+        return self.trigger(self.new_run(task, **options)).id
+
+    def trigger(self, new: NewRun, origin: Origin = NOWHERE) -> Triggered:
+        """Create a run, or find the one that has its key."""
+        return self.run(triggering.create_run(self.scope, self.deployed(new), RETENTION, origin))
+
+    def deployed(self, new: NewRun) -> NewRun:
+        """Return the run, with its task and queue known as if a worker had declared them before.
+
+        Not if its process does not know the task.
+        """
+        place = new.placement
+        if not place.declared or (place.task, place.queue) in self.known:
+            return new
+        self.known.add((place.task, place.queue))
+        declared = sessions.TaskDeclaration(
+            place.task, f"task/{place.task}", place.worker_queue, 1, {}
+        )
+        self.client.hsetnx(self.key("tasks"), place.task, declared.packed())
+        if place.queue != f"task/{place.task}":
+            record = self.key("queue", token(place.queue))
+            self.client.hset(self.key("queues"), token(place.queue), place.queue)
+            self.client.hset(record, mapping={"name": place.queue, "declared": "1"})
+            self.client.persist(record)
+        return new
 
     def create_many(self, count: int, task: str = "t", **options: Any) -> list[str]:
         runs = [self.new_run(task, **options) for _ in range(count)]
+        for new in runs:
+            self.deployed(new)
         return self.run(triggering.create_runs(self.scope, runs, RETENTION))
 
     def cancel(self, run: str) -> RunStatus:
@@ -111,17 +165,22 @@ class Engine(Waits):
         self,
         session: str = "w1",
         tasks: Mapping[str, int] | Sequence[str] = ("t",),
-        queues: Mapping[str, int | None] | None = None,
+        queues: Mapping[str, int | QueueDeclaration | None] | None = None,
         *,
         worker_queues: Sequence[str] = ("celery",),
         lease: int = LEASE,
         limit: int | None = None,
         direct: bool = False,
+        burst: float = 1.0,
+        machines: Sequence[str] = (),
+        details: Mapping[str, Any] | None = None,
     ) -> str:
         """Register a session; *tasks* maps ids to their number of attempts (default 3)."""
         known = tasks if isinstance(tasks, Mapping) else dict.fromkeys(tasks, 3)
         declarations = [
-            sessions.TaskDeclaration(task, f"task/{task}", worker_queues[0], attempts_, {})
+            sessions.TaskDeclaration(
+                task, f"task/{task}", worker_queues[0], attempts_, details or {}
+            )
             for task, attempts_ in known.items()
         ]
         self.run(
@@ -133,9 +192,11 @@ class Engine(Waits):
                     {},
                     worker_queues,
                     declarations,
-                    dict(queues or {}),
+                    queue_declarations(queues or {}),
                     limit,
                     direct,
+                    burst,
+                    machines,
                 ),
             )
         )
@@ -149,13 +210,14 @@ class Engine(Waits):
         *,
         start: bool = True,
         worker_queues: Sequence[str] = ("celery",),
+        machines: Sequence[str] = (),
         op: str | None = None,
     ) -> Exchange:
         call = attempts.dequeue(
             self.scope,
             op or op_id(),
             session,
-            " ".join(map(token, worker_queues)),
+            " ".join(served(worker_queues, machines)),
             want,
             endings,
             RETENTION,
@@ -200,6 +262,10 @@ class Engine(Waits):
     def retry(self, grant: Grant, delay: int, op: str | None = None) -> str:
         return self.end(grant, "retry", delay, ERROR, op)
 
+    def move(self, grant: Grant, machine: str, delay: int = 0, op: str | None = None) -> str:
+        """End an attempt that was out of memory."""
+        return self.end(grant, "move", f"{delay} {machine}", ERROR, op)
+
     def back(self, grant: Grant, op: str | None = None) -> str:
         return self.end(grant, "back", "", "", op)
 
@@ -213,7 +279,7 @@ class Engine(Waits):
         return self.run(sessions.close(self.scope, session, RETENTION))
 
     def refresh(self, queue: str) -> None:
-        self.run(sessions.refresh(self.scope, queue))
+        self.run(queueing.refresh(self.scope, queue))
 
     # Services
 

@@ -44,6 +44,10 @@ class Waits:
     def run(self, flow: Flow[T]) -> T:
         return self.store.run_sync(flow)
 
+    def deployed(self, new: NewRun) -> NewRun:
+        """See `Engine.deployed`."""
+        return new
+
     # Waitpoints
 
     def waitpoint(
@@ -140,8 +144,10 @@ class Waits:
 
     def child(self, parent: Grant, new: NewRun, path: str = "", call: str = "") -> str:
         """Let a run make another; noted at *path*, if given."""
-        made = triggering.create_run(self.scope, new, RETENTION, origin(parent, path, call))
-        return self.run(made)
+        made = triggering.create_run(
+            self.scope, self.deployed(new), RETENTION, origin(parent, path, call)
+        )
+        return self.run(made).id
 
     def batch_calls(
         self,
@@ -152,6 +158,8 @@ class Waits:
     ) -> tuple[str, list[Call]]:
         """Return the calls that make a batch, not sent yet, behind its id."""
         batch = id or batch_id()
+        for new in runs:
+            self.deployed(new)
         made_in = origin(parent, batch=batch) if parent else Origin(batch=batch)
         calls = batching.batch_calls(self.scope, batch, runs, errors, RETENTION, made_in)
         return batch, calls

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import redis
 from tests import police_waits
 from tests.keyspace import Keyspace, keyspace
 from trigger_celery.engine import keys, sessions
+from trigger_celery.engine.machines import preset_queue
 from trigger_celery.model.ids import token
 from trigger_celery.model.run import RunStatus
 from trigger_celery.model.transitions import FINAL, allowed
@@ -22,9 +24,9 @@ HOLDING = {"DEQUEUED", "EXECUTING"}
 _ID = re.compile(r"(?:run|waitpoint|batch)_[0-9a-v]{26}")
 # The feed is bounded by its length, the last dequeue of a session by the session's life, mailboxes
 # and idempotency keys by their TTL, the runs of a batch by the batch.
-_MAY_NAME_THE_PAST = {"changes", "worker", "mailbox", "wait_key", "batch_runs"}
+_MAY_NAME_THE_PAST = {"changes", "worker", "mailbox", "wait_key", "batch_runs", "bulk_runs"}
 # A child, or a batch, may outlive who made it.
-_LINKS = {"links", "batch", "parent", "keeper"}
+_LINKS = {"links", "batch", "parent", "keeper", "opts", "at_id"}
 # Two steps that one call takes: a dequeue that starts at once, and giving up a run that was.
 _AT_ONCE = {
     ("QUEUED", "EXECUTING"): "DEQUEUED",
@@ -45,6 +47,7 @@ def problems(space: Keyspace) -> Iterator[str]:
     yield from _slots(space)
     yield from _places(space)
     yield from police_waits.problems(space)
+    yield from _bulks(space)
     yield from _lanes(space)
     yield from _indexes(space)
     yield from _feed(space)
@@ -69,7 +72,7 @@ def _names_types_ttls(space: Keyspace) -> Iterator[str]:
                 yield f"{name} belongs to no run"
             elif expires is not (run in final):
                 yield f"{name} {'has' if expires else 'lacks'} a TTL, its run is {space.runs[run]}"
-        elif kind.name in police_waits.KINDS:
+        elif kind.name in police_waits.KINDS or kind.name == "bulk":
             continue
         elif kind.name == "queue":
             if expires is ("declared" in space.values[name]):
@@ -90,9 +93,13 @@ def _slots(space: Keyspace) -> Iterator[str]:
     environment, queues, own_keys, owned = set(), *(defaultdict(set) for _ in range(3))
     sessions_known = set(space.one("workers", {}))
     for run, f in space.runs.items():
-        _, queue, key = _lane_of(f)
+        worker_queue, queue, key = _lane_of(f)
         if queue != token(f["queue"]) or key != (token(f["ckey"]) if "ckey" in f else ""):
             yield f"{run}: the lane {f['lane']} does not fit queue and key: {f}"
+        if "base" in f and worker_queue != preset_queue(
+            f["base"], json.loads(f.get("opts", "{}")).get("machine", "")
+        ):
+            yield f"{run}: the lane {f['lane']} does not fit the machine: {f}"
         if f["status"] not in HOLDING and f["status"] not in FINAL and "owner" in f:
             if f["status"] != "WAITING" and "resuming" not in f:
                 yield f"{run} is {f['status']} and has the owner {f['owner']}"
@@ -122,7 +129,12 @@ def _places(space: Keyspace) -> Iterator[str]:
     for lane, members in space.of("lane").items():
         for run in members:
             lanes[run].append(lane)
-    parked = {run: task for task, members in space.of("parked").items() for run in members}
+    parked = {
+        run: (kind, place)
+        for kind in ("parked", "parked_queue")
+        for place, members in space.of(kind).items()
+        for run in members
+    }
     timers = {name for name in space.one("timers", {}) if ":" not in name}
     retention = {name for name in space.one("retention", {}) if name.startswith("run_")}
     resuming = {run for members in space.of("resuming").values() for run in members}
@@ -154,8 +166,9 @@ def _places(space: Keyspace) -> Iterator[str]:
             yield f"{run} is {status} and in {found}; it belongs in {sorted(wanted) or 'none'}"
         if lanes.get(run, [f["lane"]]) != [f["lane"]]:
             yield f"{run} is in the lanes {lanes[run]}, its record says {f['lane']}"
-        if run in parked and parked[run] != token(f["task"]):
-            yield f"{run} is parked for another task than {f['task']}"
+        places = ("parked", token(f["task"])), ("parked_queue", token(f["queue"]))
+        if run in parked and parked[run] not in places:
+            yield f"{run} is parked at {parked[run]}, its task and queue are {f['task']}, {f['queue']}"
 
 
 def _lanes(space: Keyspace) -> Iterator[str]:
@@ -165,34 +178,82 @@ def _lanes(space: Keyspace) -> Iterator[str]:
         by_queue[lane.split(":")[1]].add(lane)
     if space.of("lanes") != by_queue:
         yield f"lanes: stored {space.of('lanes')}, by the lanes {dict(by_queue)}"
-    ready = {(wq, lane) for wq, members in space.of("ready").items() for lane in members}
-    records, held = space.of("queue"), space.of("key_slots")
+    ready = {(wq, name) for wq, members in space.of("ready").items() for name in members}
+    gated = {
+        (*place.split(":"), lane)
+        for place, members in space.of("gated").items()
+        for lane in members
+    }
+    rooms = _Rooms(space)
+    for lane in lanes:
+        worker_queue, queue, key = lane.split(":")
+        free = rooms.of_key(queue, key)
+        whole = rooms.is_whole(queue)
+        offered = (worker_queue, queue, lane) in gated if whole else (worker_queue, lane) in ready
+        if rooms.is_held_back(f"lane:{lane}"):
+            continue
+        if offered is (free > 0):
+            continue
+        # A lane that filled up through another worker queue is taken out when it is looked at.
+        if free > 0 or not rooms.is_served_twice(queue):
+            yield f"lane {lane}: room for {free}, offered: {offered}"
+    for worker_queue, queue in {(wq, queue) for wq, queue, _ in gated}:
+        # One that is full is taken out when it is looked at.
+        held = rooms.is_held_back(f"gate:{queue}")
+        if rooms.of_queue(queue) > 0 and not held and (worker_queue, queue) not in ready:
+            yield f"queue {queue} has room and lanes, and is not ready in {worker_queue}"
+    for worker_queue, queue, lane in gated:
+        if lane not in lanes or lane.split(":")[:2] != [worker_queue, queue]:
+            yield f"lane {lane} is offered in {queue}, {worker_queue} and has no runs there"
+    for worker_queue, name in ready:
+        if ":" not in name:
+            if not any(place[:2] == (worker_queue, name) for place in gated):
+                yield f"queue {name} is ready in {worker_queue} and has no lanes there"
+        elif name not in lanes or name.split(":")[0] != worker_queue:
+            yield f"lane {name} is ready in {worker_queue} and has no runs there"
 
-    def room(queue: str, key: str) -> float:
-        record = records.get(queue, {})
+
+class _Rooms:
+    """Free slots, by the records of queues and environment."""
+
+    def __init__(self, space: Keyspace) -> None:
+        self._records = space.of("queue")
+        self._held = space.of("key_slots")
+        self._held_by_queue = space.of("queue_slots")
+        self._cap = space.one("env", {}).get("cap")
+        self._timers = space.one("timers", {})
+
+    def of_key(self, queue: str, key: str) -> float:
+        record = self._records.get(queue, {})
         if "paused" in record:
             return 0
         if "limit" not in record:
             return float("inf")
-        return int(record["limit"]) - len(held.get(f"{queue}:{key}", ()))
+        return int(record["limit"]) - len(self._held.get(f"{queue}:{key}", ()))
 
-    for lane in lanes:
-        worker_queue, queue, key = lane.split(":")
-        free = room(queue, key)
-        if ((worker_queue, lane) in ready) is (free > 0):
-            continue
-        # A lane that filled up through another worker queue is taken out when it is looked at.
-        if free > 0 or len(records.get(queue, {}).get("served", "").split()) < 2:
-            yield f"lane {lane}: room for {free}, in ready: {(worker_queue, lane) in ready}"
-    for worker_queue, lane in ready:
-        if lane not in lanes or lane.split(":")[0] != worker_queue:
-            yield f"lane {lane} is ready in {worker_queue} and has no runs there"
+    def of_queue(self, queue: str) -> float:
+        record = self._records.get(queue, {})
+        if "paused" in record:
+            return 0
+        total = record.get("gates", ":").split(":")[0]
+        bounds = [int(bound) for bound in (total, self._cap) if bound]
+        return min(bounds, default=float("inf")) - len(self._held_by_queue.get(queue, ()))
+
+    def is_whole(self, queue: str) -> bool:
+        total, every, *_ = self._records.get(queue, {}).get("gates", "::").split(":")
+        return bool(total or every or self._cap)
+
+    def is_held_back(self, timer: str) -> bool:
+        return timer in self._timers
+
+    def is_served_twice(self, queue: str) -> bool:
+        return len(self._records.get(queue, {}).get("served", "").split()) > 1
 
 
 def _indexes(space: Keyspace) -> Iterator[str]:
     wanted: dict[str, dict[str, dict[str, float]]] = {
         kind: defaultdict(dict)
-        for kind in ("index_status", "index_task", "index_queue", "index_tag")
+        for kind in ("index_status", "index_task", "index_queue", "index_tag", "index_label")
     }
     for run, f in space.runs.items():
         created = float(f["created"])
@@ -202,9 +263,28 @@ def _indexes(space: Keyspace) -> Iterator[str]:
             wanted["index_queue"][token(f["queue"])][run] = created
         for tag in filter(None, f.get("tags", "").split("\x1f")):
             wanted["index_tag"][token(tag)][run] = created
+        for label in filter(None, f.get("labels", "").split("\x1f")):
+            wanted["index_label"][label][run] = created
     for kind, entries in wanted.items():
         if (stored := space.of(kind)) != entries:
             yield f"{kind}: stored {stored}, by the runs {dict(entries)}"
+
+
+def _bulks(space: Keyspace) -> Iterator[str]:
+    actions, retention = space.of("bulk"), space.one("retention", {})
+    pending = {name for name, f in actions.items() if f["status"] == "PENDING"}
+    if set(space.one("bulks", {})) != set(actions):
+        yield f"bulk actions: listed {space.one('bulks', {})}, stored {set(actions)}"
+    if set(space.one("bulks_open", {})) != pending:
+        yield f"bulk actions: open {space.one('bulks_open', {})}, pending {pending}"
+    if not set(space.of("bulk_runs")) <= pending:
+        yield f"bulk actions that are over have runs to do: {set(space.of('bulk_runs'))}"
+    for name in actions:
+        ended = name not in pending
+        if (name in retention) is not ended:
+            yield f"{name} is {actions[name]['status']}, retention: {name in retention}"
+        if (space.ttls[f"{space.scope}:bulk:{name}"] != -1) is not ended:
+            yield f"{name} is {actions[name]['status']}; a TTL exactly when it has ended"
 
 
 def _is_legal(before: str | None, after: str) -> bool:

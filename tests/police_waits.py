@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from tests.keyspace import Keyspace
+from trigger_celery.engine.keys import TIMERS
 from trigger_celery.model.transitions import FINAL
 
 # These kinds have a TTL exactly when what they belong to has ended, or never: looked at here.
@@ -26,6 +27,7 @@ def problems(space: Keyspace) -> Iterator[str]:
     yield from _keepers(space)
     yield from _children(space)
     yield from _records(space)
+    yield from _keys_of_triggers(space)
 
 
 def is_done(space: Keyspace, target: str) -> bool:
@@ -151,7 +153,7 @@ def _left(space: Keyspace, name: str, runs: list[str], left: set[str]) -> Iterat
 
 def _timers(space: Keyspace) -> Iterator[str]:
     for timer in space.one("timers", {}):
-        kind, _, name = timer.rpartition(":")
+        kind, _, name = timer.partition(":") if ":" in timer else ("", "", timer)
         if kind == "waitpoint" and name not in space.of("waitpoint"):
             yield f"{timer}: there is no such waitpoint"
         elif kind == "drain" and not is_done(space, name):
@@ -160,8 +162,34 @@ def _timers(space: Keyspace) -> Iterator[str]:
             yield f"{timer}: there is no such run"
         elif kind == "batch" and name not in space.of("batch"):
             yield f"{timer}: there is no such batch"
-        elif kind not in ("", "waitpoint", "drain", "cancel", "batch"):
+        elif kind == "expire" and not _may_expire(space.runs.get(name, {})):
+            yield f"{timer}: the run is {space.runs.get(name)}"
+        elif kind not in ("", *TIMERS):
             yield f"{timer} is no timer we know"
+
+
+def _may_expire(f: dict[str, str]) -> bool:
+    return f.get("status") == "QUEUED" and "ttl" in f and int(f.get("attempt", 0)) == 0
+
+
+def _keys_of_triggers(space: Keyspace) -> Iterator[str]:
+    timers = space.one("timers", {})
+    for kind in ("idem", "debounce"):
+        for name, run in space.of(kind).items():
+            if not run.startswith("-") and run not in space.runs:
+                yield f"{kind} key {name} names {run}, which is not there"
+    for run, f in space.runs.items():
+        if "idem" in f and space.of("idem").get(f["idem"]) != run:
+            yield f"{run} believes that it has the key {f['idem']}"
+        if f["status"] == "DELAYED" and "deb" in f and f["deb"] not in space.of("debounce"):
+            yield f"{run} is put off by a key that is not there: {f['deb']}"
+        if _may_expire(f) and "epoch" not in f and f"expire:{run}" not in timers:
+            yield f"{run} has a TTL and no timer"
+        counted = space.of("counted").get(run, set())
+        if counted and (f["status"] in FINAL or f.get("waited") != "batch"):
+            yield f"{run} is counted by {counted} and {f}"
+    for run in set(space.of("counted")) - set(space.runs):
+        yield f"{run} is counted and is not there"
 
 
 def _keepers(space: Keyspace) -> Iterator[str]:

@@ -4,24 +4,48 @@ from importlib.metadata import PackageNotFoundError, version
 
 from trigger_celery.bridge.binding import TriggerCelery
 from trigger_celery.bridge.context import Context
+from trigger_celery.bridge.hooks import TaskHooks
 from trigger_celery.bridge.registry import Queue
 from trigger_celery.bridge.signal import RunSignal
-from trigger_celery.engine.querying import QueueState, RunPage
+from trigger_celery.engine.listing import RunPage
+from trigger_celery.engine.queueing import Concurrency, EnvironmentState, QueueState
 from trigger_celery.errors import *  # noqa: F403 - the whole tree is public
+from trigger_celery.model.attempt_outcome import AttemptOutcome, CatchErrorResult
 from trigger_celery.model.batch import Batch, BatchItemError, BatchStatus
+from trigger_celery.model.bulk import BulkAction, BulkStatus, BulkType
+from trigger_celery.model.idempotency import IdempotencyKey
+from trigger_celery.model.log_line import LogLine
 from trigger_celery.model.retry import Retry
-from trigger_celery.model.run import Attempt, Run, RunError, RunStatus
+from trigger_celery.model.run import Attempt, RelatedRuns, Run, RunError, RunStatus
+from trigger_celery.model.trigger_options import DebounceOptions
 from trigger_celery.model.wait import WaitInfo
 from trigger_celery.model.waitpoint import Token, TokenStatus
-from trigger_celery.sdk import batch, idempotency_keys, queues, runs, step, tasks, wait
+
+# isort: off
+from trigger_celery.sdk import batch, context, heartbeats, idempotency_keys, queues, retry, runs
+from trigger_celery.sdk import step, streams, tags, tasks, usage, wait
+
+# isort: on
+from trigger_celery.sdk import locals as locals  # not in __all__: it would hide the builtin
+from trigger_celery.sdk import locals as run_locals
 from trigger_celery.sdk.alias import install_as_trigger
+from trigger_celery.sdk.background import wait_until
 from trigger_celery.sdk.batch_items import BatchItem
 from trigger_celery.sdk.config import Config, define_config
+from trigger_celery.sdk.context import ctx
 from trigger_celery.sdk.handle import BatchHandle, RunHandle
+from trigger_celery.sdk.locals import Local
+from trigger_celery.sdk.log_lines import LogLines
 from trigger_celery.sdk.logger import logger
+from trigger_celery.sdk.metadata import metadata
+from trigger_celery.sdk.queues import QueuePage
 from trigger_celery.sdk.results import BatchResult, ResultOp, TaskResult, TokenResult
+from trigger_celery.sdk.run_filters import RunFilters
+from trigger_celery.sdk.run_list import RunList
+from trigger_celery.sdk.spans import Span
 from trigger_celery.sdk.subscriptions import RunSubscription
 from trigger_celery.sdk.task import Task, queue, schema_task, task
+from trigger_celery.sdk.usage import Usage
 from trigger_celery.store.op import Op
 
 try:
@@ -30,21 +54,27 @@ except PackageNotFoundError:
     __version__ = "0.0.0"
 
 __all__ = [
-    "AbortTaskRunError", "Attempt", "Batch", "BatchHandle", "BatchItem", "BatchItemError",
-    "BatchNotFoundError", "BatchResult", "BatchStatus", "BatchTooLargeError",
-    "BatchTriggerError", "Config", "ConfigurationError", "Context", "DateInPastError",
-    "DefinitionError", "DuplicateTaskIdError", "InputError", "InvalidDurationError",
-    "InvalidOptionError", "InvalidQueueError", "InvalidTagsError", "MaxDurationExceededError",
-    "MetadataTooLargeError", "NotBoundError", "Op", "OutputError", "OutputTooLargeError",
-    "OutsideRunError", "PayloadNotSerializableError", "PayloadTooLargeError",
-    "PayloadValidationError", "PollTimeoutError", "Queue", "QueueState", "ReplayMismatchError",
-    "ResultOp", "ResultTypeError", "Retry", "Run", "RunCanceledError", "RunError",
-    "RunEvictedError", "RunFailedError", "RunHandle", "RunLeaseLostError", "RunNotFoundError",
-    "RunPage", "RunSignal", "RunStatus", "RunSubscription", "ServerUnfitError", "SettingsError",
-    "StateError", "StoreAuthenticationError", "StoreError", "StoreUnavailableError",
-    "SubtaskUnwrapError", "SyncInAsyncError", "Task", "TaskResult", "Token",
-    "TokenNotFoundError", "TokenResult", "TokenStatus", "TooManyCallsError", "TriggerCelery",
-    "TriggerError", "UnknownOptionError", "UnknownTaskOptionError", "WaitCycleError", "WaitInfo",
-    "WaitpointTimeoutError", "batch", "define_config", "idempotency_keys", "install_as_trigger",
-    "logger", "queue", "queues", "runs", "schema_task", "step", "task", "tasks", "wait",
+    "AbortTaskRunError", "Attempt", "AttemptOutcome", "Batch", "BatchHandle", "BatchItem",
+    "BatchItemError", "BatchNotFoundError", "BatchResult", "BatchStatus", "BatchTooLargeError",
+    "BatchTriggerError", "BulkAction", "BulkActionNotFoundError", "BulkStatus", "BulkType",
+    "CatchErrorResult", "CompleteTaskWithOutput", "Concurrency", "Config", "ConfigurationError",
+    "Context", "DateInPastError", "DebounceOptions", "DefinitionError", "DuplicateTaskIdError",
+    "EnvironmentState", "IdempotencyKey", "IdempotencyKeyNotFoundError", "InputError",
+    "InvalidDurationError", "InvalidOptionError", "InvalidQueueError", "InvalidTagsError", "Local",
+    "LogLine", "LogLines", "MaxDurationExceededError", "MetadataTooLargeError", "MiddlewareError",
+    "NotBoundError", "Op", "OutOfMemoryError", "OutputError", "OutputTooLargeError", "OutsideRunError",
+    "PayloadNotSerializableError", "PayloadTooLargeError", "PayloadValidationError",
+    "PollTimeoutError", "Queue", "QueueFullError", "QueueNotFoundError", "QueuePage", "QueueState",
+    "RelatedRuns", "ReplayMismatchError", "ResultOp", "ResultTypeError", "Retry", "Run",
+    "RunCanceledError", "RunError", "RunEvictedError", "RunFailedError", "RunFilters", "RunHandle",
+    "RunLeaseLostError", "RunList", "RunNotFoundError", "RunPage", "RunSignal", "RunStatus",
+    "RunSubscription", "ServerUnfitError", "SettingsError", "Span", "StateError",
+    "StoreAuthenticationError", "StoreError", "StoreUnavailableError", "SubtaskUnwrapError",
+    "SyncInAsyncError", "Task", "TaskHooks", "TaskResult", "Token", "TokenNotFoundError",
+    "TokenResult", "TokenStatus", "TooManyCallsError", "TriggerCelery", "TriggerError",
+    "UnknownOptionError", "UnknownTaskOptionError", "Usage", "WaitCycleError", "WaitInfo",
+    "WaitpointTimeoutError", "batch", "context", "ctx", "define_config", "heartbeats",
+    "idempotency_keys", "install_as_trigger", "logger", "metadata", "queue", "queues", "retry",
+    "run_locals", "runs", "schema_task", "step", "streams", "tags", "task", "tasks", "usage",
+    "wait", "wait_until",
 ]  # fmt: skip

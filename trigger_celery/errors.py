@@ -15,6 +15,7 @@ TriggerError
 │   ├── InvalidOptionError
 │   ├── InvalidQueueError
 │   ├── InvalidTagsError
+│   ├── QueueFullError
 │   ├── PayloadNotSerializableError
 │   ├── PayloadTooLargeError
 │   ├── PayloadValidationError
@@ -28,6 +29,9 @@ TriggerError
 │   ├── RunNotFoundError
 │   ├── TokenNotFoundError
 │   ├── BatchNotFoundError
+│   ├── BulkActionNotFoundError
+│   ├── QueueNotFoundError
+│   ├── IdempotencyKeyNotFoundError
 │   ├── WaitCycleError        a run would wait for itself or for one that waits for it
 │   ├── PollTimeoutError
 │   └── OutsideRunError       a call that only code of a run may make
@@ -41,7 +45,10 @@ TriggerError
 │   ├── StoreUnavailableError     worth a retry: down, loading, out of memory, read-only
 │   └── StoreAuthenticationError  wrong password or missing permission
 ├── SyncInAsyncError              .sync() inside a running event loop
-└── AbortTaskRunError             raised by a task: fail now, do not retry
+├── MiddlewareError               middleware did not call next(), or called it twice
+├── AbortTaskRunError             raised by a task: fail now, do not retry
+└── OutOfMemoryError              raised by a task: its machine has too little memory
+CompleteTaskWithOutput (BaseException) raised by a task: succeed now, with this output
 RunLeaseLostError (BaseException) this worker no longer owns the run it executes
 ├── RunCanceledError              it was cancelled
 ├── RunEvictedError               it waits without its process, and is executed again later
@@ -59,10 +66,13 @@ __all__ = [
     "BatchNotFoundError",
     "BatchTooLargeError",
     "BatchTriggerError",
+    "BulkActionNotFoundError",
+    "CompleteTaskWithOutput",
     "ConfigurationError",
     "DateInPastError",
     "DefinitionError",
     "DuplicateTaskIdError",
+    "IdempotencyKeyNotFoundError",
     "InputError",
     "InvalidDurationError",
     "InvalidOptionError",
@@ -70,7 +80,9 @@ __all__ = [
     "InvalidTagsError",
     "MaxDurationExceededError",
     "MetadataTooLargeError",
+    "MiddlewareError",
     "NotBoundError",
+    "OutOfMemoryError",
     "OutputError",
     "OutputTooLargeError",
     "OutsideRunError",
@@ -78,6 +90,8 @@ __all__ = [
     "PayloadTooLargeError",
     "PayloadValidationError",
     "PollTimeoutError",
+    "QueueFullError",
+    "QueueNotFoundError",
     "ReplayMismatchError",
     "ResultTypeError",
     "RunCanceledError",
@@ -159,6 +173,10 @@ class InvalidTagsError(InputError):
     """More than 10 tags, or a tag that is empty, too long or not text."""
 
 
+class QueueFullError(InputError):
+    """As many runs wait in the queue as its size limit allows; nothing was stored."""
+
+
 class PayloadNotSerializableError(InputError):
     """The payload holds something that no wire encoding can carry."""
 
@@ -209,6 +227,18 @@ class TokenNotFoundError(StateError):
 
 class BatchNotFoundError(StateError):
     """No batch has this id: it never existed, or its retention has passed."""
+
+
+class BulkActionNotFoundError(StateError):
+    """No bulk action has this id: it never existed, or its retention has passed."""
+
+
+class IdempotencyKeyNotFoundError(StateError):
+    """No run has the idempotency key: never used, reset, or its time has passed."""
+
+
+class QueueNotFoundError(StateError):
+    """No queue has this name: no worker declared it, and no run is in it."""
 
 
 class WaitCycleError(StateError):
@@ -289,8 +319,30 @@ class SyncInAsyncError(TriggerError, RuntimeError):
     """`.sync()` was called inside a running event loop, which it would block."""
 
 
+class MiddlewareError(TriggerError):
+    """Middleware did not call `next()`, called it twice, or broke off what it calls."""
+
+
+class CompleteTaskWithOutput(BaseException):
+    """Raised anywhere in a task's function: the run succeeds at once, with this output.
+
+    Not in hooks. `except Exception` does not catch it.
+    """
+
+    def __init__(self, output: object = None) -> None:
+        super().__init__(output)
+        self.output = output
+
+
 class AbortTaskRunError(TriggerError):
     """Raise this in a task to fail its run at once, whatever attempts are left."""
+
+
+class OutOfMemoryError(TriggerError):
+    """Raise this in a task that has too little memory: a `MemoryError` means the same.
+
+    The run is CRASHED, unless its policy has `out_of_memory`: then it moves to that machine.
+    """
 
 
 class RunLeaseLostError(BaseException):

@@ -15,7 +15,11 @@ from typing import Any
 
 from trigger_celery.errors import SettingsError, TriggerError, closest
 from trigger_celery.model.duration import parse_duration
+from trigger_celery.model.log_line import check_level
+from trigger_celery.model.machine import DEFAULT_MACHINE, check_machine
 from trigger_celery.model.retry import Retry
+from trigger_celery.model.telemetry_options import TelemetryOptions, check_telemetry
+from trigger_celery.model.trigger_options import check_ttl
 
 _UNSET: Any = object()
 
@@ -46,6 +50,22 @@ def _milliseconds(value: object) -> int:
     return round(_seconds(value) * 1000)
 
 
+def _ttl(value: object) -> int | None:
+    if value is None or value in ("", "none"):
+        return None
+    if isinstance(value, str) and value.strip().isdigit():
+        value = int(value)
+    return check_ttl(value)
+
+
+def _machine(value: object) -> str | None:
+    return None if value is None or value in ("", "none") else check_machine(value)
+
+
+def _machines(value: object) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(map(check_machine, _names(value))))
+
+
 def _limit(value: object) -> int | None:
     if value is None or value in ("", "none"):
         return None
@@ -54,6 +74,49 @@ def _limit(value: object) -> int | None:
     if type(value) is not int or value < 0:
         raise ValueError("expects a whole number from 0, or none for no limit")
     return value
+
+
+def _size(value: object) -> int:
+    if isinstance(value, str) and value.strip().isdigit():
+        value = int(value)
+    if type(value) is not int or value < 1:
+        raise ValueError("expects a whole number from 1")
+    return value
+
+
+def _factor(value: object) -> float:
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            value = float(value)
+    if type(value) not in (int, float) or not 1 <= value <= 100:  # type: ignore[operator]
+        raise ValueError("expects a number from 1 (no bursts) to 100")
+    return float(value)  # type: ignore[arg-type]
+
+
+def _flag(value: object) -> bool:
+    words = {"1": True, "true": True, "yes": True, "on": True}
+    words |= {"0": False, "false": False, "no": False, "off": False}
+    flag = value if isinstance(value, bool) else words.get(str(value).strip().lower())
+    if flag is None:
+        raise ValueError("expects true or false")
+    return flag
+
+
+def _names(value: object) -> tuple[str, ...]:
+    names = value.split(",") if isinstance(value, str) else value
+    if not isinstance(names, list | tuple | set | frozenset) or not all(
+        isinstance(name, str) for name in names
+    ):
+        raise ValueError("expects names: a list, or text with commas between them")
+    return tuple(name.strip() for name in names if name.strip())
+
+
+def _cents(value: object) -> float:
+    if isinstance(value, str):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
+        raise ValueError("expects cents, from 0")
+    return float(value)
 
 
 def _retry(value: object) -> Retry | None:
@@ -81,8 +144,21 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("run_retention", _milliseconds, 7 * 86_400_000, "seconds or duration", "How long final runs are kept."),
     Setting("default_retry", _retry, None, "Retry or mapping", "Retry policy of tasks that have none of their own."),
     Setting("environment_concurrency_limit", _limit, None, "runs", "The most runs that execute at once in the environment."),
+    Setting("environment_burst_factor", _factor, 1.0, "factor", "With several queues at work, the environment may exceed its limit by this factor; one queue never does."),
+    Setting("queue_size_limit", _size, 1_000_000, "runs", "The most runs that wait in one queue, all concurrency keys together, unless it declares its own `size_limit`. A trigger beyond it raises QueueFullError."),
     Setting("max_duration", _maybe_seconds, None, "seconds", "How long an attempt may be active, waits excluded, unless its task or trigger says otherwise; none is for ever."),
+    Setting("ttl", _ttl, None, "seconds or duration", "How long a run may wait to be begun before it is EXPIRED, unless its task or trigger says otherwise; none, and 0, is for ever."),
+    Setting("machine", _machine, None, "preset", "The machine preset of runs whose task and trigger name none; trigger_config.py may call it default_machine."),
+    Setting("machines", _machines, (), "presets", "The machine presets that a worker takes runs of, besides runs of every worker; `--machines` of the worker's command counts before it."),
     Setting("wait_hold", _seconds, 5.0, "seconds", "How long a waiting run stays in the memory of pools that cannot park it (prefork, threads, solo, and sync tasks); then it is executed again when it can go on."),
+    Setting("log_level", check_level, "info", "level", "The least that runs' logs keep: debug, info, warn or error; none keeps nothing."),
+    Setting("redact", _names, (), "names", "Further names of attributes whose values no log shows, beside password, secret, token and the like."),
+    Setting("capture_logging", _flag, True, "true or false", "Whether what a run says with Python's logging goes into its log."),
+    Setting("capture_print", _flag, True, "true or false", "Whether what a run prints goes into its log."),
+    Setting("cost_per_second", _cents, 0.0, "cents", "What a second of a run's active time costs, for usage."),
+    Setting("cost_per_run", _cents, 0.0, "cents", "What each run costs beside that, for usage."),
+    Setting("run_metadata_flush_interval", _seconds, 1.0, "seconds", "How long changes of a run's metadata are collected before they are sent. They are also sent before the run waits and before its attempt ends."),
+    Setting("telemetry", check_telemetry, TelemetryOptions(), "true, false or auto", "Traces and metrics by OpenTelemetry: auto when the process has a provider; or a dict with instrumentations, exporters, log_exporters, metric_exporters."),
     Setting("store_timeout", _seconds, 5.0, "seconds", "How long to wait for one reply of the server."),
     Setting("store_retry", _seconds, 5.0, "seconds", "How long a call is repeated while the server is away before it raises."),
     Setting("shutdown_grace", _maybe_seconds, None, "seconds", "How long a warm shutdown waits for running attempts before it hands them back; none waits for all."),
@@ -102,8 +178,21 @@ class Settings:
     run_retention: int = 7 * 86_400_000
     default_retry: Retry | None = None
     environment_concurrency_limit: int | None = None
+    environment_burst_factor: float = 1.0
+    queue_size_limit: int = 1_000_000
     max_duration: float | None = None
+    ttl: int | None = None
+    machine: str | None = None
+    machines: tuple[str, ...] = ()
     wait_hold: float = 5.0
+    run_metadata_flush_interval: float = 1.0
+    log_level: str = "info"
+    redact: tuple[str, ...] = ()
+    capture_logging: bool = True
+    capture_print: bool = True
+    cost_per_second: float = 0.0
+    cost_per_run: float = 0.0
+    telemetry: TelemetryOptions = field(default_factory=TelemetryOptions)
     store_timeout: float = 5.0
     store_retry: float = 5.0
     shutdown_grace: float | None = None
@@ -112,6 +201,11 @@ class Settings:
     def lease_ms(self) -> int:
         """Return the lease of a worker session in milliseconds."""
         return round(self.worker_lease * 1000)
+
+    @property
+    def default_machine(self) -> str:
+        """The preset of runs that name none: what every worker is."""
+        return self.machine or DEFAULT_MACHINE
 
 
 def load_settings(

@@ -22,6 +22,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.architecture.source import ROOT, files
+from tests.deploying import deploy
+from trigger_celery.bridge import context
+from trigger_celery.bridge.registry import REGISTRY, TaskDefinition
 
 FENCE = re.compile(r"^(?P<indent>[ ]*)(?P<ticks>`{3,}|~{3,})(?P<info>[^\n`]*)$")
 
@@ -88,6 +91,16 @@ def compiled(page: Path, block: Block) -> types.CodeType:
     return code
 
 
+def deploy_as_declared() -> None:
+    """Let it be as if a worker with the page's tasks had been there; pages trigger without one."""
+
+    def declared(definition: TaskDefinition) -> None:
+        for trigger in context.bound():
+            deploy(trigger)
+
+    REGISTRY.on_task(declared)
+
+
 def run(page: Path) -> int:
     """Execute the blocks of a page; return how many there were."""
     module = types.ModuleType("page")
@@ -105,4 +118,5 @@ def run(page: Path) -> int:
 
 
 if __name__ == "__main__":
+    deploy_as_declared()
     print(f"{run(Path(sys.argv[1]).resolve())} blocks ran")

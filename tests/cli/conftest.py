@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.architecture.source import ROOT
+from tests.deploying import deploy
 from trigger_celery.bridge.binding import TriggerCelery
 from trigger_celery.cli.main import cli
 from trigger_celery.cli.project import Project
@@ -23,7 +24,8 @@ Program = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def command(trigger: TriggerCelery) -> Command:
-    """Run a command on the bound app of the test."""
+    """Run a command on the bound app of the test. Workers had these tasks once."""
+    deploy(trigger, "mail", tasks=("t", "send", "count", "other"))
 
     def run(*arguments: str, **more: Any) -> Result:
         project = Project(given_app=trigger.app)

@@ -38,6 +38,23 @@ def test_trigger_options(command: Command) -> None:
     assert (run["max_attempts"], run["tags"], run["metadata"]) == (3, ["a", "b"], {"x": 1})
 
 
+def test_options_of_triggers_that_count_once(command: Command) -> None:
+    labels = ["--ttl", "600", "--machine", "micro", "--version", "20260821.1", "--test"]
+    run = triggered(
+        command, "send", "--idempotency-key", "k", "--idempotency-key-ttl", "1h", *labels
+    )
+    assert (run["idempotency_key"], run["ttl"], run["machine"]) == ("k", "10m", "micro")
+    assert (run["version"], run["is_test"]) == ("20260821.1", True)
+    again = command("trigger", "send", "--idempotency-key", "k", "--json", "-q")
+    assert json.loads(again.stdout) == {
+        "id": run["id"], "task_identifier": "send", "is_cached": True,
+    }  # fmt: skip
+    debounce = ["--debounce-key", "d", "--debounce-delay", "5s", "--debounce-mode", "trailing"]
+    first = triggered(command, "send", "1", *debounce, "--debounce-max-delay", "1h")
+    last = triggered(command, "send", "2", *debounce)
+    assert (last["id"], last["payload"], last["is_test"]) == (first["id"], 2, False)
+
+
 def test_payload_sources(command: Command, tmp_path: Path) -> None:
     file = tmp_path / "payload.json"
     file.write_text('"from a file"')
@@ -88,7 +105,7 @@ def test_list_pages_and_filters(command: Command) -> None:
     command("trigger", "other")
     listed = json.loads(command("runs", "list", "--json", "--limit", "3").stdout)
     assert [run["task_identifier"] for run in listed["runs"]] == ["other", "count", "count"]
-    more = command("runs", "list", "--json", "--cursor", listed["next_cursor"])
+    more = command("runs", "list", "--json", "--after", listed["next_cursor"])
     assert [run["tags"] for run in json.loads(more.stdout)["runs"]] == [["n0"]]
     only = command("runs", "list", "--tag", "n1", "--tag", "n2", "--task", "count", "--json")
     assert len(json.loads(only.stdout)["runs"]) == 2
@@ -97,14 +114,18 @@ def test_list_pages_and_filters(command: Command) -> None:
     assert len(plain) == 5
     assert command("runs", "list", "--status", "done").exit_code == 2
     assert command("runs", "list", "--limit", "0").exit_code == 2
-    assert command("runs", "list", "--cursor", "?").exit_code == 2
+    assert command("runs", "list", "--after", "?").exit_code == 2
 
 
 def test_nothing_to_list(command: Command) -> None:
     result = command("runs", "list")
     assert (result.exit_code, result.stdout) == (0, "")
     assert "no runs" in result.stderr
-    assert json.loads(command("runs", "list", "--json").stdout) == {"runs": [], "next_cursor": None}
+    assert json.loads(command("runs", "list", "--json").stdout) == {
+        "runs": [],
+        "next_cursor": None,
+        "previous_cursor": None,
+    }
 
 
 def test_get(command: Command, engine: Engine) -> None:
@@ -173,18 +194,54 @@ def test_a_token_that_is_not_there(command: Command) -> None:
 def test_queues(command: Command, engine: Engine) -> None:
     engine.register("w1", queues={"mail": 3})
     command("trigger", "t", "--queue", "mail")
-    listed = json.loads(command("queues", "list", "--json").stdout)["queues"]
-    assert listed == [
-        {
-            "name": "mail",
-            "concurrency_limit": 3,
-            "paused": False,
-            "running": 0,
-            "queued": 1,
-            "declared": True,
-        }
-    ]
+    page = json.loads(command("queues", "list", "--json").stdout)
+    (listed,) = page["queues"]
+    assert (page["page"], page["pages"], page["count"]) == (1, 1, 1)
+    assert (listed["name"], listed["type"], listed["concurrency_limit"]) == ("mail", "custom", 3)
+    assert (listed["running"], listed["queued"], listed["paused"]) == (0, 1, False)
     assert command("queues", "list").stdout.splitlines()[1].split() == ["mail", "3", "0", "1"]
+
+
+def test_queues_are_paused_and_limited(command: Command, engine: Engine) -> None:
+    engine.register("w1", queues={"mail": 3})
+    assert "paused" in command("queues", "pause", "mail").stdout
+    assert json.loads(command("queues", "get", "mail", "--json").stdout)["paused"] is True
+    assert "active" in command("queues", "resume", "mail").stdout
+    shown = command("queues", "limit", "mail", "--to", "1", "--by", "me").stdout
+    assert "1 (code: 3)" in shown
+    assert "by me" in shown
+    limits = json.loads(command("queues", "reset", "mail", "--json").stdout)["concurrency"]
+    assert (limits["current"], limits["override"]) == (3, None)
+
+
+def test_the_environment_is_paused_and_limited(command: Command, engine: Engine) -> None:
+    engine.register("w1", limit=9)
+    assert "paused" in command("queues", "pause", "--environment").stdout
+    command("queues", "limit", "--environment", "--to", "2")
+    shown = json.loads(command("queues", "get", "--environment", "--json").stdout)
+    assert (shown["paused"], shown["concurrency_limit"]) == (True, 2)
+    command("queues", "resume", "--environment")
+    shown = json.loads(command("queues", "reset", "--environment", "--json").stdout)
+    assert (shown["paused"], shown["concurrency_limit"]) == (False, 9)
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (("pause",), "Name one queue, or pass --environment"),
+        (("pause", "mail", "--environment"), "Name one queue, or pass --environment"),
+        (("pause", "maill"), "no queue 'maill' in this environment. Did you mean 'mail'?"),
+        (("limit", "mail", "--to", "-1"), "concurrency_limit=-1 is not a limit"),
+        (("list", "--page", "0"), "page=0: pages are counted from 1"),
+    ],
+)
+def test_what_is_wrong_about_queues_is_said(
+    command: Command, engine: Engine, line: tuple[str, ...], problem: str
+) -> None:
+    engine.register("w1", queues={"mail": 3})
+    result = command("queues", *line)
+    assert result.exit_code != 0
+    assert problem in " ".join(result.stderr.split())
 
 
 def test_version(command: Command) -> None:

@@ -41,6 +41,15 @@ def test_runs_that_nobody_serves_are_an_error(command: Command, engine: Engine) 
     assert "'report'" in message
 
 
+def test_runs_for_a_machine_that_no_live_worker_declares(command: Command, engine: Engine) -> None:
+    engine.register("w1", machines=["large-1x"])
+    engine.create(machine="large-2x")
+    code, found = findings(command)
+    assert code == 1
+    (message,) = (message for message in found["error"] if "no live worker declares" in message)
+    assert "machine 'large-2x' of worker queue 'celery'" in message
+
+
 def test_a_silent_worker(command: Command, engine: Engine) -> None:
     engine.register("w1", lease=1)
     engine.clock.advance(60_000)

@@ -103,6 +103,7 @@ def test_a_worker(
 ) -> None:
     # The broker is not configured: it is the server of the store.
     options = ["-c", "2", "-Qcelery,nights", "-l", "info", "-E", "-n", f"{pool}@%h"]
+    options += [] if pool is None else ["--machines", "large-1x, micro"]
     options += [
         "--without-mingle",
         "--prefetch-multiplier=2",
@@ -113,6 +114,7 @@ def test_a_worker(
         (state,) = wait_until(workers, "the worker is there", timeout=30)
         assert state.hostname.startswith(f"{pool}@")
         assert set(state.worker_queues) == {"celery", "nights"}
+        assert state.info.get("machines", []) == ([] if pool is None else ["large-1x", "micro"])
         assert state.tasks == ("where",)
         answer = program("trigger", "where", '"here"', "--wait", "-q", env=environment_of_worker)
         assert (answer.returncode, answer.stdout) == (0, "here\n"), (tmp_path / "log").read_text()
@@ -128,6 +130,15 @@ def test_celery_refuses_options_it_does_not_have(
     result = program("worker", "-A", "shop", "--no-such-option", "x", env=environment_of_worker)
     assert result.returncode == 2
     assert "--no-such-option" in result.stderr or "Unable to parse" in result.stderr
+
+
+def test_a_machine_that_there_is_not(
+    program: Program, environment_of_worker: dict[str, str]
+) -> None:
+    options = ("-A", "shop", "--machines", "large-1x,huge")
+    result = program("worker", *options, env=environment_of_worker)
+    assert result.returncode == 2
+    assert "machine='huge' is no preset" in result.stderr
 
 
 def test_detach_is_refused(program: Program, environment_of_worker: dict[str, str]) -> None:

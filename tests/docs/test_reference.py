@@ -22,16 +22,18 @@ from trigger_celery import (
     TokenStatus,
     WaitInfo,
     batch,
+    heartbeats,
     idempotency_keys,
     queues,
     runs,
     step,
     tasks,
+    usage,
     wait,
 )
 from trigger_celery.bridge import hooks
 from trigger_celery.bridge.request import OPTIONS
-from trigger_celery.engine import querying, waitpoints
+from trigger_celery.engine import listing, waitpoints
 from trigger_celery.model import packet, retry, rich, run_error, task_options
 from trigger_celery.sdk import step as step_module
 from trigger_celery.sdk import task as task_module
@@ -56,7 +58,7 @@ def rows(place: str, heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
 
 
-NAMESPACES = (tasks, runs, batch, wait, step, idempotency_keys, queues)
+NAMESPACES = (tasks, runs, batch, wait, step, idempotency_keys, queues, usage, heartbeats)
 
 
 def names(cell: str) -> list[str]:
@@ -183,7 +185,7 @@ def test_the_options_of_a_task() -> None:
         (task_options.MAX_CONCURRENCY_LIMIT, "0 to 100,000"),
         (task_options.MAX_CONCURRENCY_KEY, "up to 512 characters"),
         (retry.MAX_ATTEMPTS, "attempts | 250"),
-        (querying.MAX_PAGE, "`runs.list` | 100"),
+        (listing.MAX_PAGE, "`runs.list` | 100"),
         (rich.MAX_DEPTH, "100 levels"),
         (packet.MAX_BYTES // 2**20, "payload, encoded | 10 MB"),
         (task_options.MAX_METADATA_BYTES // 2**10, "metadata | 256 KB"),

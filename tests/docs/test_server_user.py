@@ -16,12 +16,37 @@ from tests.driving import DAY, ERROR, RETENTION, Engine
 from tests.driving_waits import HOUR
 from trigger_celery.dev import events
 from trigger_celery.dev.embedded import EmbeddedServer
-from trigger_celery.engine import querying, sessions, waitpoints
+from trigger_celery.engine import (
+    admission,
+    attempts,
+    bulk,
+    keys,
+    listing,
+    metadata,
+    querying,
+    queueing,
+    relating,
+    sessions,
+    streams,
+    tagging,
+    waitpoints,
+)  # fmt: skip
+from trigger_celery.engine.admission import Extras
+from trigger_celery.engine.logs import LogReader, append_lines
+from trigger_celery.engine.queueing import QueueDeclaration
 from trigger_celery.engine.run_groups import TagGroup
 from trigger_celery.engine.scripts import SCRIPTS
-from trigger_celery.engine.subscribing import FeedFollower, RunFollower
+from trigger_celery.engine.services.bulk_actions import BulkActions
+from trigger_celery.engine.subscribing import FeedFollower, RunFollower, StreamedRunFollower
+from trigger_celery.engine.triggering import NewRun, Placement
 from trigger_celery.engine.waitpoints import TokenFilter
 from trigger_celery.errors import StoreAuthenticationError
+from trigger_celery.model.bulk import BulkType
+from trigger_celery.model.duration import Delay
+from trigger_celery.model.idempotency import scoped_key
+from trigger_celery.model.ids import bulk_id, op_id
+from trigger_celery.model.rate import parse_rate
+from trigger_celery.model.trigger_options import Debounce
 from trigger_celery.store import checks
 from trigger_celery.store.op import Call, ask
 from trigger_celery.store.scripts import Script
@@ -121,7 +146,10 @@ def everything(engine: Engine) -> None:
     engine.end(started, "lost", "", ERROR)
     engine.unknown(engine.take_one())
     every_wait(engine)
+    every_key(engine)
     every_subscription(engine)
+    every_log(engine, done.id)
+    every_progress(engine, done.id)
     engine.register("w2", ["t", "unheard-of"], {"q": 9, "t2": 1})
     engine.refresh("q")
     assert engine.renew("w1")
@@ -131,10 +159,12 @@ def everything(engine: Engine) -> None:
     engine.let_lapse("w2")
     engine.take("w2")
     engine.close("w2")
-    engine.run(querying.list_runs(engine.scope, querying.RunFilter(tags=("a",)), 2, None))
-    page = engine.run(querying.list_runs(engine.scope, querying.RunFilter(), 2, None))
-    engine.run(querying.list_runs(engine.scope, querying.RunFilter(), 2, page.next_cursor))
-    engine.run(querying.list_queues(engine.scope))
+    engine.run(listing.list_runs(engine.scope, listing.RunFilter(tags=("a",)), 2, None))
+    page = engine.run(listing.list_runs(engine.scope, listing.RunFilter(), 2, None))
+    engine.run(listing.list_runs(engine.scope, listing.RunFilter(), 2, page.next_cursor))
+    every_bulk_action(engine)
+    engine.run(queueing.list_queues(engine.scope))
+    every_bound(engine)
     engine.run(querying.list_workers(engine.scope))
     engine.run(querying.list_unserved(engine.scope))
     engine.run(querying.server_version())
@@ -144,6 +174,46 @@ def everything(engine: Engine) -> None:
     assert engine.prune() > 0
     engine.run(sessions.prune_queues(engine.scope, b"0"))
     assert engine.status(done.id) == ""
+
+
+def every_bound(engine: Engine) -> None:
+    """Call what changes queues, and what looks at their bounds."""
+    rate = parse_rate("1/s")
+    bounded = QueueDeclaration("bounded", 9, 9, rate, rate, 2)
+    engine.register("w7", ["t"], {"bounded": bounded})
+    for key in ("a", "b"):
+        engine.create(queue="bounded", key=key)
+    _, calls = engine.batch_calls([engine.new_run(queue="bounded")])
+    engine.store.send(*calls)
+    engine.take("w7", want=50)
+    engine.clock.advance(2000)
+    engine.fire()
+    engine.run(queueing.read_queue(engine.scope, "bounded"))
+    engine.run(queueing.read_environment(engine.scope))
+    for action in ("pause", "resume", "override", "reset"):
+        engine.run(queueing.change_queue(engine.scope, "bounded", action, 1))
+        engine.run(queueing.change_environment(engine.scope, action, 50))
+    engine.create("not-there", declared=False)
+    engine.register("w7", ["t", "not-there"], burst=2, limit=4)
+    engine.close("w7")
+
+
+def every_bulk_action(engine: Engine) -> None:
+    """Cancel and replay runs by filter, give an action up, and look at one's relatives."""
+    run = engine.create(tags=["bulk"])
+    wanted = listing.RunFilter(tags=("bulk",), all_tags=True, tasks=("t",))
+    for kind in BulkType:
+        engine.run(bulk.create_bulk(engine.scope, bulk.NewBulk(bulk_id(), kind, wanted)))
+    service = BulkActions(
+        engine.scope, RETENTION, lambda task: Placement(task, False, "celery", "")
+    )
+    while engine.run(service.tick()) == 0.0:
+        pass
+    new = bulk.NewBulk(bulk_id(), BulkType.CANCEL, run_ids=(run,), name="n")
+    engine.run(bulk.create_bulk(engine.scope, new))
+    assert engine.run(bulk.abort_bulk(engine.scope, new.id, RETENTION)).is_completed
+    assert len(engine.run(bulk.list_bulks(engine.scope, 9))) == 3
+    engine.run(relating.read_with_related(engine.scope, run))
 
 
 def every_wait(engine: Engine) -> None:
@@ -181,6 +251,32 @@ def every_wait(engine: Engine) -> None:
     engine.fire()
 
 
+def every_key(engine: Engine) -> None:
+    """Trigger with idempotency and debounce keys, alone and in a batch; let one run expire."""
+    long = f'"{"x" * 99}"'
+    key = scoped_key(["k"], "global")
+
+    def keyed() -> NewRun:
+        return engine.new_run(extras=Extras(key=key, ttl_ms=1000))
+
+    made = engine.trigger(keyed())
+    assert engine.read_batch(engine.batch([keyed(), engine.new_run()])).runs[0] == made.id
+    assert engine.run(admission.reset_key(engine.scope, "t", key))
+    for text in ("1", long):
+        extras = Extras(debounce=Debounce("d", 9000, True), own=frozenset({"tags", "metadata"}))
+        new = engine.new_run(
+            payload=text, delay=5000, extras=extras, tags=[text[:1]], metadata="{}"
+        )
+        put_off = engine.trigger(new)
+    assert put_off.is_cached
+    assert engine.run(admission.reschedule_run(engine.scope, put_off.id, Delay(1000, None))) == "ok"
+    engine.clock.advance(2000)
+    engine.fire()
+    assert engine.status(made.id) == "EXPIRED"
+    for grant in engine.take("w1", 9):
+        engine.end(grant)
+
+
 def every_subscription(engine: Engine) -> None:
     """Follow a run and the runs of a tag."""
     run = engine.create(tags=["b"])
@@ -194,6 +290,44 @@ def every_subscription(engine: Engine) -> None:
     for follower in (one, many):
         assert engine.run(follower.next()).is_cancelled
         follower.close()
+
+
+def every_log(engine: Engine, final: str) -> None:
+    """Say more than a log keeps, in a run that goes on and in one that is over, and read it."""
+    long = f'{{"t": 1, "l": "info", "m": "{"x" * 60_000}", "a": 1}}'
+    engine.create(payload=f'"{"x" * keys.MAX_INLINE}"')
+    grant = engine.take_one()
+    engine.run(attempts.fetch_payload(engine.scope, grant))
+    assert engine.run(sessions.read_heartbeat(engine.scope, grant.id))
+    for run in (grant.id, final):
+        for _ in range(2):
+            engine.run(ask(append_lines(engine.scope, op_id(), run, [long] * 40)))
+        reader = LogReader(engine.scope, run, follow=run == final, level="info")
+        while engine.run(reader.next()) is not None:
+            assert reader.dropped > 0
+    engine.end(grant)
+
+
+def every_progress(engine: Engine, final: str) -> None:
+    """Change metadata, add tags and fill streams, of a run that goes on and of one that is over."""
+    engine.create(metadata="{}")
+    grant = engine.take_one()
+    long = f'[["set","a","{"x" * 300_000}"]]'
+    for run in (grant.id, final):
+        batch = metadata.Batch([(run, long, 1)])
+        reply = engine.run(ask(batch.call(engine.scope, grant.id, grant.epoch)))
+        assert engine.run(metadata.settle(engine.scope, batch, reply)) == "ok"
+        assert engine.run(tagging.add_tags(engine.scope, run, ["new"]))
+        to = streams.Address(engine.scope, run, "s", grant.id, grant.epoch)
+        engine.run(streams.append(to, ["1"] * 10_001, begins=True, ends=True))
+        follower = StreamedRunFollower(engine.scope, run)
+        assert engine.run(follower.next())
+        assert engine.run(follower.next())
+        follower.close()
+        reading = streams.StreamFollower(engine.scope, run, "s", engine.store.stream_reader())
+        assert engine.run(reading.next()) == (1,)
+        reading.close()
+    engine.end(grant)
 
 
 def test_keys_of_others_are_out_of_reach(address: str, client: redis.Redis) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import redis
 
-from tests.driving import ERROR, LEASE, RETENTION, Engine
+from tests.driving import ERROR, LEASE, RETENTION, Engine, queue_declarations
 from tests.keyspace import Keyspace, keyspace
-from trigger_celery.engine import attempts, cancelling, keys, sessions, triggering
+from trigger_celery.engine import attempts, cancelling, keys, queueing, sessions, triggering
 from trigger_celery.engine.attempts import Ending, Exchange, Grant
 from trigger_celery.model.ids import op_id, token
 from trigger_celery.model.packet import JSON
@@ -20,7 +20,7 @@ from trigger_celery.store.op import Flow, command
 # What another moment or another call id changes.
 _OF_THE_MOMENT = {
     "created", "queued", "due", "updated", "since", "started", "finished", "epoch", "op", "seen",
-    "swept", "hold", "now", "told", "completed", "key_until",
+    "swept", "hold", "now", "told", "completed", "paused", "over_at", "key_until", "iuntil",
 }  # fmt: skip
 
 
@@ -54,7 +54,7 @@ class Life:
                 {"pid": 1},
                 ["celery"],
                 [sessions.TaskDeclaration(task, f"task/{task}", "celery", 3, {}) for task in tasks],
-                {"q": 2, "free": None},
+                queue_declarations({"q": 2, "free": None}),
                 limit,
             ),
         )
@@ -101,6 +101,7 @@ class Life:
         yield from self._endings()
         yield from self._retries(delayed)
         yield from self._unknown()
+        yield from self._limits()
         yield from self._lost_worker()
         yield from self._take("w1", 2)
         yield from sessions.close(self.scope, "w1", RETENTION)
@@ -111,6 +112,15 @@ class Life:
         yield from self._register("w4", "t", limit=None)
         yield from self._take("w4", 1, start=False)
         return self.answers
+
+    def _limits(self) -> Flow[None]:
+        for action in ("pause", "resume"):
+            yield from queueing.change_queue(self.scope, "q", action)  # type: ignore[arg-type]
+            yield from queueing.change_environment(self.scope, action)  # type: ignore[arg-type]
+        yield from queueing.change_queue(self.scope, "q", "override", 1, "me")
+        yield from queueing.change_environment(self.scope, "override", 60, "me")
+        yield from queueing.change_queue(self.scope, "q", "reset")
+        yield from queueing.change_environment(self.scope, "reset")
 
     def _endings(self) -> Flow[None]:
         first, second = yield from self._take("w1", 2, start=False)
@@ -134,7 +144,9 @@ class Life:
             self._end(long, "retry", 30_000, ERROR),
             self._end(cancelled, "back"),
         )
-        yield from self._finish(self._end(short, "done", JSON, "1"))
+        yield from self._finish(self._end(short, "move", "100 large-1x", ERROR))
+        yield from self._pass(100)
+        yield from sessions.fire_timers(self.scope, 200, RETENTION)
         for run in (cancelled.id, delayed):
             self.answers.append(
                 (yield from cancelling.cancel_run(self.scope, run, "no", RETENTION))

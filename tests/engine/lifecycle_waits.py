@@ -17,6 +17,7 @@ from trigger_celery.engine import (
     waitpoints,
 )
 from trigger_celery.engine.attempts import Ending, Exchange, Grant
+from trigger_celery.engine.queueing import QueueDeclaration
 from trigger_celery.engine.triggering import Origin
 from trigger_celery.engine.waitpoints import NewWaitpoint, Noted
 from trigger_celery.model.batch import BatchItemError
@@ -49,7 +50,7 @@ class Waits:
         yield from sessions.register(
             self.scope,
             sessions.SessionDeclaration(
-                "w5", LEASE, {}, [WORKER_QUEUE], declared, {"narrow": 1}, 50
+                "w5", LEASE, {}, [WORKER_QUEUE], declared, [QueueDeclaration("narrow", 1)], 50
             ),
         )
 

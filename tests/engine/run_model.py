@@ -11,6 +11,7 @@ S = RunStatus
 MAX_LOSSES = 3
 MAX_UNSURE = 10
 REQUEUE_FROM_MS = 30_000
+GIVE_KEYS_AWAY = {S.FAILED, S.CRASHED, S.SYSTEM_FAILURE, S.TIMED_OUT, S.EXPIRED}
 
 
 @dataclass
@@ -41,6 +42,10 @@ class ModelRun:
     """It may go on, is in its worker's memory, and waits for a slot."""
     told: int | None = None
     unsure: int = 0
+    ttl: int = 0
+    queued: int = 0
+    expires: int | None = None
+    """When it ends if nobody has begun it by then."""
 
     def go(self, after: RunStatus, *, at_once: RunStatus | None = None) -> None:
         """Change the status, by way of *at_once* if one call takes two steps."""
@@ -49,6 +54,8 @@ class ModelRun:
         assert self.status is after or allowed(self.status, after), f"{self.status} -> {after}"
         self.status = after
         self.due, self.lane = None, after is S.QUEUED
+        if after is not S.QUEUED:
+            self.expires = None
         if after not in (S.DEQUEUED, S.EXECUTING, S.WAITING):
             self.owner = ""
         if after in FINAL:
@@ -95,6 +102,8 @@ class Model:
     tokens: dict[str, int | None] = field(default_factory=dict)
     """When each token times out; None: it has ended."""
     to_cancel: set[str] = field(default_factory=set)
+    keyed: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Which run has an idempotency key of a task."""
 
     def create(self, run: ModelRun, delay: int) -> None:
         self.runs[run.id] = run
@@ -104,8 +113,21 @@ class Model:
             parent.noted |= parent.status not in FINAL
             if parent.status is S.CANCELED:
                 self.to_cancel.add(run.id)
+        run.queued = self.now + delay
         if delay:
             run.wait_until(self.now + delay)
+        else:
+            self.arm(run)
+
+    def arm(self, run: ModelRun) -> None:
+        """A run that was never begun may be begun from now on."""
+        if run.ttl and not run.attempt:
+            run.expires = self.now + run.ttl
+
+    def find(self, task: str, idem: str) -> ModelRun | None:
+        """Return the run that a trigger with the key means."""
+        run = self.runs.get(self.keyed.get((task, idem), ""))
+        return run if run is not None and run.status not in GIVE_KEYS_AWAY else None
 
     def register(self, session: str, tasks: dict[str, int]) -> None:
         self.sessions[session] = ModelSession(self.now + self.lease, self.now, frozenset(tasks))
@@ -113,6 +135,7 @@ class Model:
         for run in self.runs.values():
             if run.status is S.PENDING_VERSION and run.task in tasks:
                 run.go(S.QUEUED)
+                self.arm(run)
 
     def renew(self, session: str) -> bool:
         if session in self.sessions:
@@ -159,6 +182,8 @@ class Model:
             self._retry(run, delay)
         elif kind == "retry":
             self._retry(run, delay or 0)
+        elif kind == "move":
+            self._requeue(run, delay or 0)
         else:
             self.finish(run, S.COMPLETED if kind == "done" else S.FAILED)
         return "ok"
@@ -178,6 +203,8 @@ class Model:
             )
             if known:
                 run.wait_until(self.now + 500)
+                if run.ttl and not run.attempt:
+                    run.expires = run.queued + run.ttl
             else:
                 run.go(S.PENDING_VERSION)
 
@@ -187,13 +214,17 @@ class Model:
         self.wake(run.id)
 
     def _retry(self, run: ModelRun, delay: int) -> None:
-        run.forget_waits()
         if delay < REQUEUE_FROM_MS:
+            run.forget_waits()
             run.attempt += 1
             run.begins = self.now + delay
         else:
-            run.go(S.QUEUED)
-            run.wait_until(self.now + delay)
+            self._requeue(run, delay)
+
+    def _requeue(self, run: ModelRun, delay: int) -> None:
+        run.forget_waits()
+        run.go(S.QUEUED)
+        run.wait_until(self.now + delay)
 
     def cancel(self, run: ModelRun) -> RunStatus:
         """Cancel and return the status then."""
@@ -207,15 +238,23 @@ class Model:
     def fire(self) -> int:
         due = [run for run in self.runs.values() if run.due is not None and run.due <= self.now]
         over = [token for token, at in self.tokens.items() if at is not None and at <= self.now]
+        expiring = [
+            run for run in self.runs.values() if run.expires is not None and run.expires <= self.now
+        ]
         cancelled, self.to_cancel = self.to_cancel, set()
         for run in due:
+            was_delayed = run.status is S.DELAYED
             run.go(S.QUEUED)
+            if was_delayed:
+                self.arm(run)
+        for run in expiring:
+            self.finish(run, S.EXPIRED)
         for token in over:
             self.tokens[token] = None
             self.wake(token)
         for child in cancelled:
             self.cancel(self.runs[child])
-        return len(due) + len(over) + len(cancelled)
+        return len(due) + len(expiring) + len(over) + len(cancelled)
 
     def close(self, session: str) -> int:
         given_back = self._recover(session, counted=False)

@@ -13,7 +13,7 @@ import redis
 
 from tests.driving import ERROR, HOUR, Engine
 from trigger_celery.dev.embedded import EmbeddedServer
-from trigger_celery.engine import subscribing
+from trigger_celery.engine import following, subscribing
 from trigger_celery.engine.run_groups import BatchGroup, TagGroup
 from trigger_celery.engine.scripts import SCRIPTS
 from trigger_celery.engine.subscribing import FeedFollower, Follower, RunFollower
@@ -349,7 +349,7 @@ def test_a_server_that_stays_away_is_given_up_with_one_warning(
 
 
 def test_a_minute_is_the_patience() -> None:
-    assert subscribing.PATIENCE == 60
+    assert following.PATIENCE == 60
 
 
 def test_before_the_first_snapshot_an_absent_server_is_an_error_at_once(own: Any) -> None:
@@ -630,7 +630,7 @@ def test_the_scripts_examine_a_bounded_number_of_entries(engine: Engine) -> None
     trace = SCRIPTS.trace_run(engine.scope, run_id=run, seen=0, before="", most=20)
     assert engine.run(ask(trace)) == [b"1", feed[31]]
     trace = SCRIPTS.trace_run(engine.scope, run_id=run, seen=0, before=feed[10], most=20)
-    assert engine.run(ask(trace)) == [b"1", b"", [feed[0], run.encode(), b"QUEUED", b"1"]]
+    assert engine.run(ask(trace)) == [b"1", b"", [feed[0], run.encode(), b"QUEUED", b"1", b""]]
     engine.client.xtrim(engine.key("changes"), maxlen=1)
 
 

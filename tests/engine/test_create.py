@@ -37,7 +37,7 @@ def test_a_run_that_has_not_ended_never_expires(engine: Engine) -> None:
 
 
 def test_the_same_call_again_makes_no_second_run(engine: Engine) -> None:
-    run = engine.new_run(tags=("a",))
+    run = engine.deployed(engine.new_run(tags=("a",)))
     for _ in range(2):
         engine.run(triggering.create_run(engine.scope, run, RETENTION))
     assert engine.members("index_status", "QUEUED") == [run.id]
@@ -54,7 +54,7 @@ def test_the_same_call_again_leaves_a_run_that_went_on_alone(engine: Engine) -> 
 
 
 def test_a_batch_of_1000_is_a_few_script_calls(engine: Engine) -> None:
-    runs = [engine.new_run() for _ in range(1000)]
+    runs = [engine.deployed(engine.new_run()) for _ in range(1000)]
     (calls,) = triggering.create_runs(engine.scope, runs, RETENTION)
     assert len(calls) == 4
     engine.store.send(*calls)
@@ -68,6 +68,8 @@ def test_a_batch_may_mix_tasks_queues_and_keys(engine: Engine) -> None:
         engine.new_run("b", queue="shared", key="x"),
         engine.new_run("a", delay=5000),
     ]
+    for run in runs:
+        engine.deployed(run)
     ids = engine.run(triggering.create_runs(engine.scope, runs, RETENTION))
     assert engine.statuses(ids) == ["QUEUED", "QUEUED", "QUEUED", "DELAYED"]
     assert [engine.read(run).concurrency_key for run in ids] == [None, None, "x", None]
@@ -97,7 +99,8 @@ def test_user_text_never_enters_a_key_name(engine: Engine) -> None:
 
 
 def test_a_queue_that_nobody_declares_is_forgotten_after_its_last_use(engine: Engine) -> None:
-    engine.create(queue="once")
+    engine.register()
+    engine.run(triggering.create_run(engine.scope, engine.new_run(queue="once"), RETENTION))
     ttl = engine.client.pttl(engine.key("queue", token("once")))
     assert RETENTION < ttl <= RETENTION + 7 * DAY
 

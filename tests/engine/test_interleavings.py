@@ -11,8 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from tests import police
-from tests.driving import HOUR, Engine
+from tests.driving import HOUR, Engine, origin
 from tests.engine.simulated import Ask, Join, Make, Send, Step, World, gather, wait
+from trigger_celery.engine.admission import Extras
+from trigger_celery.engine.triggering import NewRun
+from trigger_celery.model.idempotency import scoped_key
 from trigger_celery.model.ids import batch_id
 
 Actors = Sequence[Sequence[Step]]
@@ -40,6 +43,14 @@ def begun(world: World, program: Sequence[object], queue: str = "q") -> str:
 def steps(world: World, run: str, count: int, session: str = "w1") -> list[Step]:
     """Return steps of the process that executes the run."""
     return [lambda: world.processes[session].step(run)] * count
+
+
+def take_and_end(world: World) -> None:
+    """The other process begins a run, if there is one, and ends it."""
+    w2 = world.processes["w2"]
+    w2.take(1)
+    for run in list(w2.memory):
+        w2.step(run)
 
 
 def competitor(world: World) -> list[Step]:
@@ -226,6 +237,56 @@ def replies_are_lost_and_calls_sent_again(world: World) -> Actors:
     ]
 
 
+def two_parents_ask_for_one_child_by_its_key(world: World) -> Actors:
+    key = Extras(key=scoped_key(["k"], "global"))
+    first, second = (world.engine.new_run(queue="q", extras=key) for _ in range(2))
+    parents = [begun(world, (), queue) for queue in ("a", "b")]
+    w1 = world.processes["w1"]
+
+    def ask(parent: str, new: NewRun) -> list[Step]:
+        def make() -> None:
+            memory = w1.memory.get(parent)
+            if memory is not None:
+                found = world.engine.trigger(new, origin(memory.grant, "make", "make")).id
+                memory.program = world.programs[parent] = wait(found)
+
+        return [make, *steps(world, parent, 1)]
+
+    return [
+        ask(parents[0], first),
+        ask(parents[1], second),
+        [lambda: take_and_end(world)],
+        [
+            lambda: [
+                world.engine.cancel(run.id)
+                for run in (first, second)
+                if world.engine.status(run.id)
+            ]
+        ],
+    ]
+
+
+def a_batch_counts_a_run_that_is_taken_expires_or_is_cancelled(world: World) -> Actors:
+    extras = Extras(key=scoped_key(["k"], "global"), ttl_ms=1000)
+    child = world.engine.trigger(world.engine.new_run(queue="q", extras=extras)).id
+    keyed = Extras(key=extras.key)
+    new = tuple(world.engine.new_run(queue="q", extras=keyed) for _ in range(2))
+    batch = batch_id()
+    parent = begun(world, [*(Send(batch, new, call) for call in range(3)), *wait(batch)], "other")
+    world.processes["w1"].step(parent)
+
+    def pass_time() -> None:
+        world.engine.clock.advance(1001)
+        world.engine.fire()
+
+    return [
+        steps(world, parent, 3),
+        [lambda: take_and_end(world)],
+        [pass_time],
+        [lambda: world.engine.cancel(child)],
+    ]
+
+
 CASTS: list[Cast] = [
     the_token_is_completed_times_out_and_its_run_is_cancelled,
     the_run_is_evicted_while_its_token_is_completed_and_its_slot_is_taken,
@@ -240,6 +301,8 @@ CASTS: list[Cast] = [
     a_batch_is_made_while_its_runs_end_and_its_parent_is_cancelled,
     two_runs_want_to_wait_for_each_other,
     replies_are_lost_and_calls_sent_again,
+    two_parents_ask_for_one_child_by_its_key,
+    a_batch_counts_a_run_that_is_taken_expires_or_is_cancelled,
 ]
 
 
@@ -254,6 +317,7 @@ LOSING_WORKERS = [
 def play(engine: Engine, cast: Cast, order: Sequence[int] | None) -> list[int]:
     """Play one order of the steps and look at the end; returns how many steps the actors have."""
     engine.client.flushall()
+    engine.known.clear()
     world = World(engine, {"q": 1})
     actors = cast(world)
     if order is not None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,14 +12,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.driving import RETENTION, Engine
-from trigger_celery.engine import querying, triggering
-from trigger_celery.engine.querying import RunFilter, RunPage
+from trigger_celery.engine import listing, triggering
+from trigger_celery.engine.admission import Extras
+from trigger_celery.engine.codec import dump_links
+from trigger_celery.engine.listing import RunFilter, RunPage
+from trigger_celery.engine.triggering import NOWHERE, Origin
 from trigger_celery.errors import InvalidOptionError
+from trigger_celery.model.ids import batch_id
 from trigger_celery.model.run import Run, RunStatus
+from trigger_celery.store.op import Flow
 
 
 def page(engine: Engine, limit: int = 100, cursor: str | None = None, **filters: Any) -> RunPage:
-    return engine.run(querying.list_runs(engine.scope, RunFilter(**filters), limit, cursor))
+    return engine.run(listing.list_runs(engine.scope, RunFilter(**filters), limit, cursor))
 
 
 def pages(engine: Engine, limit: int = 100, **filters: Any) -> Iterator[list[Run]]:
@@ -94,7 +99,7 @@ def test_1000_runs_of_the_same_millisecond_come_once_each(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(triggering, "MAX_RUNS_PER_CALL", 1000)
-    new = [engine.new_run(tags=("xyz"[n % 7 % 3],)) for n in range(1000)]
+    new = [engine.deployed(engine.new_run(tags=("xyz"[n % 7 % 3],))) for n in range(1000)]
     runs = engine.run(triggering.create_runs(engine.scope, new, RETENTION))
     assert len({engine.client.zscore(engine.key("index_status", "QUEUED"), r) for r in runs}) == 1
     for run in runs[::50]:
@@ -170,75 +175,195 @@ def test_a_cursor_is_passed_on_as_it_is(engine: Engine, cursor: str) -> None:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Spec:
     task: str
     queue: str
     tags: frozenset[str]
+    version: str
+    test: bool
+    machine: str
+    parent: int | None
     step: int
-    end: str
+    cancelled: bool
 
 
 some_runs = st.lists(
     st.builds(
-        Wanted,
+        Spec,
         st.sampled_from(["a", "b"]),
         st.sampled_from(["task/a", "task/b", "q"]),
         st.frozensets(st.sampled_from(["x", "y", "z"])),
+        st.sampled_from(["", "1", "2"]),
+        st.booleans(),
+        st.sampled_from(["", "micro"]),
+        st.none() | st.integers(0, 5),
         st.sampled_from([0, 0, 1]),
-        st.sampled_from(["", "cancel"]),
+        st.booleans(),
     ),
     max_size=25,
 )
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+def subset(values: Sequence[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
+    return st.lists(st.sampled_from(values), unique=True, max_size=3).map(tuple)
+
+
+chosen_filters = st.fixed_dictionaries(
+    {},
+    optional={
+        "tasks": subset(["a", "b"]),
+        "queues": subset(["q", "task/a", "task/b"]),
+        "tags": subset(["x", "y", "z", "nobody"]),
+        "all_tags": st.booleans(),
+        "statuses": subset([RunStatus.PENDING_VERSION, RunStatus.CANCELED]),
+        "versions": subset(["1", "2", "3"]),
+        "machines": subset(["micro", "small-1x"]),
+        "is_test": st.none() | st.booleans(),
+    },
 )
-@given(data=st.data(), wanted=some_runs)
+
+
+def below(parent: Run) -> Origin:
+    links = dump_links(parent.id, parent.root_id or parent.id, parent.depth + 1)
+    return Origin(parent.id, links)
+
+
+def create(engine: Engine, spec: Spec, known: Sequence[Run]) -> Run:
+    engine.clock.advance(spec.step * 10)
+    parent = known[spec.parent] if spec.parent is not None and spec.parent < len(known) else None
+    extras = Extras(machine=spec.machine, version=spec.version, test=spec.test)
+    new = engine.new_run(spec.task, queue=spec.queue, tags=sorted(spec.tags), extras=extras)
+    links = below(parent) if parent else NOWHERE
+    run = engine.trigger(new, links).id
+    if spec.cancelled:
+        engine.cancel(run)
+    return engine.read(run)
+
+
+def fits(run: Run, wanted: RunFilter) -> bool:
+    tags = [tag in run.tags for tag in wanted.tags]
+    assert run.created_at is not None
+    return (
+        run.status in (wanted.statuses or (run.status,))
+        and run.task_identifier in (wanted.tasks or (run.task_identifier,))
+        and run.queue in (wanted.queues or (run.queue,))
+        and (not tags or (all(tags) if wanted.all_tags else any(tags)))
+        and run.version in (wanted.versions or (run.version,))
+        and run.machine in (wanted.machines or (run.machine,))
+        and wanted.is_test in (None, run.is_test)
+        and wanted.parent in ("", run.parent_id)
+        and wanted.root in ("", run.root_id)
+        and (wanted.created_from is None or run.created_at >= wanted.created_from)
+        and (wanted.created_to is None or run.created_at <= wanted.created_to)
+    )
+
+
+def one_of_them(data: st.DataObject, label: str, values: Sequence[Any]) -> Any:
+    index = data.draw(st.none() | st.integers(0, 30), label=label)
+    return values[index % len(values)] if values and index is not None else None
+
+
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data(), specs=some_runs, filters=chosen_filters)
 def test_any_filter_in_any_page_size_finds_what_fits(
-    engine: Engine, data: st.DataObject, wanted: list[Wanted]
+    engine: Engine, data: st.DataObject, specs: list[Spec], filters: dict[str, Any]
 ) -> None:
     engine.client.flushall()
-    known: list[tuple[int, str, Wanted, str]] = []
-    for spec in wanted:
-        engine.clock.advance(spec.step * 10)
-        run = engine.create(spec.task, queue=spec.queue, tags=sorted(spec.tags))
-        status = str(engine.cancel(run)) if spec.end else "QUEUED"
-        known.append((int(engine.fields(run)["created"]), run, spec, status))
-    chosen = {
-        name: tuple(data.draw(st.lists(st.sampled_from(values), unique=True), label=name))
-        for name, values in (
-            ("tasks", ["a", "b"]),
-            ("queues", ["q", "task/a", "task/b"]),
-            ("tags", ["x", "y", "z", "nobody"]),
-            ("statuses", [RunStatus.QUEUED, RunStatus.CANCELED]),
+    known: list[Run] = []
+    for spec in specs:
+        known.append(create(engine, spec, known))
+    known = [engine.read(run.id) for run in known]
+    wanted = RunFilter(
+        **filters,
+        parent=one_of_them(data, "parent", [run.id for run in known]) or "",
+        root=one_of_them(data, "root", [run.id for run in known]) or "",
+        created_from=one_of_them(data, "from", [run.created_at for run in known]),
+        created_to=one_of_them(data, "to", [run.created_at for run in known]),
+    )
+    expected = [
+        run.id
+        for run in sorted(known, key=lambda run: (run.created_at, run.id), reverse=True)
+        if fits(run, wanted)
+    ]
+    limit = data.draw(st.integers(1, 10), label="limit")
+    cut = [page_of(engine, limit, wanted)]
+    while cut[-1].next_cursor is not None:
+        cut.append(page_of(engine, limit, wanted, after=cut[-1].next_cursor))
+    assert [run.id for part in cut for run in part] == expected
+    assert all(len(part) == limit for part in cut[:-1])
+    # And the same way back.
+    full = [part for part in cut if len(part)]
+    for newer, older in zip(full[-2::-1], full[:0:-1], strict=True):
+        back = page_of(engine, limit, wanted, before=older.previous_cursor)
+        assert [run.id for run in back] == [run.id for run in newer]
+
+
+def page_of(engine: Engine, limit: int, wanted: RunFilter, **cursor: str | None) -> RunPage:
+    return engine.run(listing.list_runs(engine.scope, wanted, limit, **cursor))
+
+
+def test_the_runs_of_a_batch(engine: Engine) -> None:
+    engine.create()
+    new = [engine.new_run(tags=["even"] if n % 2 == 0 else []) for n in range(20)]
+    batch = engine.batch(new)
+    wanted = sorted((run.id for run in new), reverse=True)
+    assert listed(engine, 7, batch=batch) == wanted
+    assert listed(engine, 3, batch=batch, tags=("even",)) == [
+        run.id for run in reversed(new) if run.tags
+    ]
+    assert listed(engine, batch=batch_id()) == []
+
+
+def test_a_family_of_thousands_is_found_by_its_root(engine: Engine) -> None:
+    root = engine.create("root")
+    engine.clock.advance(1)
+    runs = [engine.new_run("child") for _ in range(1200)]
+    engine.run(triggering.create_runs(engine.scope, runs, RETENTION, below(engine.read(root))))
+    engine.clock.advance(1)
+    engine.create_many(300, "other")
+    wanted = sorted((run.id for run in runs), reverse=True)
+    assert listed(engine, 100, root=root) == wanted
+    assert listed(engine, 100, parent=root) == wanted
+
+
+def test_each_call_does_a_bounded_piece_of_work(engine: Engine) -> None:
+    """What two large kinds of runs have in common is looked for piece by piece."""
+    both = engine.create(tags=("a", "b"))
+    tags = ("a", "a", "a", "b")
+    engine.run(
+        triggering.create_runs(
+            engine.scope, [engine.new_run(tags=tags[n % 4 :][:1]) for n in range(6000)], RETENTION
         )
-    }
-    times = sorted({created for created, *_ in known}) or [0]
-    ends = [data.draw(st.none() | st.integers(0, 30), label=name) for name in ("from", "to")]
-    oldest, newest = (None if end is None else times[end % len(times)] for end in ends)
-    fitting = sorted(
-        (
-            (created, run)
-            for created, run, spec, status in known
-            if (not chosen["tasks"] or spec.task in chosen["tasks"])
-            and (not chosen["queues"] or spec.queue in chosen["queues"])
-            and (not chosen["tags"] or spec.tags & set(chosen["tags"]))
-            and (not chosen["statuses"] or status in chosen["statuses"])
-            and (oldest is None or created >= oldest)
-            and (newest is None or created <= newest)
-        ),
-        reverse=True,
     )
-    found = listed(
-        engine,
-        data.draw(st.integers(1, 10), label="limit"),
-        created_from=_moment(oldest),
-        created_to=_moment(newest),
-        **chosen,
-    )
-    assert found == [run for _, run in fitting]
+    pieces = []
+
+    def flow() -> Flow[RunPage]:
+        wanted = RunFilter(tags=("a", "b"), all_tags=True)
+        steps = listing.list_runs(engine.scope, wanted, 10)
+        reply = None
+        while True:
+            try:
+                call = steps.send(reply)
+            except StopIteration as stop:
+                return stop.value
+            reply = yield call
+            pieces.append(reply)
+
+    assert [run.id for run in engine.run(flow())] == [both]
+    assert 1 < len(pieces) < 6
 
 
-def _moment(ms: int | None) -> datetime | None:
-    return None if ms is None else datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
+def test_a_page_of_everything_ends_with_the_last_run(engine: Engine) -> None:
+    """No empty page follows when it is known that nothing is left."""
+    engine.create_many(20)
+    assert page(engine, 20).next_cursor is None
+    assert page(engine, 19).next_cursor is not None
+
+
+def test_pages_go_one_way(engine: Engine) -> None:
+    engine.create_many(3)
+    cursor = page(engine, 1).next_cursor
+    with pytest.raises(InvalidOptionError, match="not both"):
+        engine.run(listing.list_runs(engine.scope, RunFilter(), 1, cursor, cursor))

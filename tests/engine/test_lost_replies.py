@@ -12,6 +12,8 @@ import redis
 from tests import police
 from tests.conftest import Environment
 from tests.engine.lifecycle import Life, state
+from tests.engine.lifecycle_data import Data
+from tests.engine.lifecycle_keys import Keys
 from tests.engine.lifecycle_waits import Waits
 from tests.faultproxy import FaultProxy, reply_end
 from trigger_celery.dev.embedded import EmbeddedServer
@@ -26,6 +28,8 @@ def proxy(server: EmbeddedServer) -> Iterator[FaultProxy]:
 
 
 def flow_of(life: str, scope: str) -> Flow[list[Any]]:
+    if life in ("keys", "data"):
+        return (Keys if life == "keys" else Data)(scope, 0).flow()
     return Life(scope, 0).flow() if life == "runs" else Waits(scope, [], 0).flow()
 
 
@@ -50,8 +54,17 @@ def live(
     return answers, state(client, scope)
 
 
-@pytest.mark.parametrize("runner", ["sync", "asyncio"])
-@pytest.mark.parametrize("life", ["runs", "waits"])
+@pytest.mark.parametrize(
+    ("runner", "life"),
+    [
+        ("sync", "runs"),
+        ("asyncio", "runs"),
+        ("sync", "waits"),
+        ("asyncio", "waits"),
+        ("sync", "keys"),
+        ("sync", "data"),
+    ],
+)
 def test_any_one_lost_reply_of_a_whole_life_changes_nothing(
     proxy: FaultProxy, client: redis.Redis, environment: Environment, runner: str, life: str
 ) -> None:
@@ -59,7 +72,7 @@ def test_any_one_lost_reply_of_a_whole_life_changes_nothing(
     proxy.lose(0)
     answers, stored = live(proxy, client, scope, runner, life)
     replies = proxy.replies
-    assert replies > 50
+    assert replies > 30
     for number in range(1, replies + 1):
         proxy.lose(number)
         found = live(proxy, client, scope, runner, life)

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from tests.driving import DAY, RETENTION, Engine
-from trigger_celery.engine.querying import QueueState, list_queues
+from trigger_celery.engine.queueing import Concurrency, QueueState, list_queues
 from trigger_celery.engine.services.pruner import Pruner
+from trigger_celery.engine.triggering import create_run
 from trigger_celery.model.ids import token
 
 
 def queues(engine: Engine) -> dict[str, QueueState]:
     return {queue.name: queue for queue in engine.run(list_queues(engine.scope))}
+
+
+def state(
+    name: str, limit: int | None, *, running: int = 0, queued: int = 0, declared: bool = True
+) -> QueueState:
+    concurrency = Concurrency(limit, limit)
+    return QueueState(name, "custom", running, queued, False, limit, concurrency, declared=declared)
 
 
 def test_no_queues(engine: Engine) -> None:
@@ -19,9 +27,9 @@ def test_no_queues(engine: Engine) -> None:
 def test_a_declared_queue_is_listed_before_it_is_used(engine: Engine) -> None:
     engine.register(queues={"q": 4, "free": None, "shut": 0})
     assert queues(engine) == {
-        "q": QueueState("q", 4, False, 0, 0, True),
-        "free": QueueState("free", None, False, 0, 0, True),
-        "shut": QueueState("shut", 0, False, 0, 0, True),
+        "q": state("q", 4),
+        "free": state("free", None),
+        "shut": state("shut", 0),
     }
 
 
@@ -32,12 +40,13 @@ def test_running_and_queued_are_counted_over_all_keys_and_worker_queues(engine: 
     engine.create(queue="q", worker_queue="video")
     engine.create(queue="q", delay=1000)
     engine.take(want=2)
-    assert queues(engine)["q"] == QueueState("q", 1, False, 2, 8, True)
+    assert queues(engine)["q"] == state("q", 1, running=2, queued=8)
 
 
 def test_a_queue_that_only_a_trigger_names_is_listed(engine: Engine) -> None:
-    engine.create(queue="once")
-    assert queues(engine)["once"] == QueueState("once", None, False, 0, 1, False)
+    engine.register()
+    engine.run(create_run(engine.scope, engine.new_run(queue="once"), RETENTION))
+    assert queues(engine)["once"] == state("once", None, queued=1, declared=False)
 
 
 def test_a_paused_queue_says_so(engine: Engine) -> None:

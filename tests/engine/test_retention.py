@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.driving import DAY, RETENTION, Engine
+from tests.driving import DAY, RETENTION, Engine, origin
 from trigger_celery.engine import querying
 from trigger_celery.engine.services.pruner import Pruner
 from trigger_celery.errors import RunNotFoundError
@@ -95,3 +95,12 @@ def test_the_pruner_goes_on_at_once_while_there_is_more(engine: Engine) -> None:
     engine.clock.advance(RETENTION + 1)
     pruner = Pruner(engine.scope)
     assert [engine.run(pruner.tick()) for _ in range(2)] == [0.01, 10.0]
+
+
+def test_runs_that_an_earlier_attempt_made_are_forgotten_with_the_run(engine: Engine) -> None:
+    grant = engine.begin()
+    child = engine.trigger(engine.new_run(), origin(grant, "1", "make")).id
+    engine.retry(grant, 0)
+    engine.end(grant)
+    engine.cancel(child)
+    assert engine.client.pttl(engine.key("children", grant.id)) > 0

@@ -25,7 +25,9 @@ from tests.engine.run_model import Model, ModelRun
 from tests.engine.wait_rules import WaitRules
 from tests.keyspace import keyspace
 from trigger_celery.engine import keys, sessions
+from trigger_celery.engine.admission import Extras
 from trigger_celery.engine.attempts import Grant
+from trigger_celery.model.idempotency import scoped_key
 from trigger_celery.model.packet import JSON
 from trigger_celery.store.op import Call
 
@@ -46,6 +48,7 @@ endings = st.sampled_from(
         ("unknown", None),
         ("lost", 0),
         ("lost", None),
+        ("move", 1_000),
     ]
 )
 anything = st.integers(0, 50)
@@ -58,6 +61,7 @@ class Scripts(WaitRules):
         super().__init__()
         self.engine = engine
         self.engine.client.flushall()
+        self.engine.known.clear()
         self.model = Model(LEASE)
         self.grants: list[Grant] = []
         self.sent: list[list[Call]] = []
@@ -107,18 +111,32 @@ class Scripts(WaitRules):
         delay=st.sampled_from([0, 0, 10_500, 40_500]),
         priority=st.sampled_from([0, 5_000, -5_000]),
         max_attempts=st.sampled_from([None, 1, 3]),
+        ttl=st.sampled_from([0, 0, 10_500, 20_500]),
     )
     def create(
         self, count: int, task: str, queue: str, key: str, delay: int, priority: int,
-        max_attempts: int | None,
+        max_attempts: int | None, ttl: int = 0,
     ) -> None:  # fmt: skip
         self.tick()
         queue = queue or f"task/{task}"
         for run in self.engine.create_many(
             count, task, queue=queue, key=key, delay=delay, priority=priority,
-            max_attempts=max_attempts,
+            max_attempts=max_attempts, extras=Extras(ttl_ms=ttl) if ttl else None,
         ):  # fmt: skip
-            self.model.create(ModelRun(run, task, queue, key, max_attempts), delay)
+            self.model.create(ModelRun(run, task, queue, key, max_attempts, ttl=ttl), delay)
+
+    @rule(task=st.sampled_from(["t", "u"]), idem=st.sampled_from("ab"))
+    def trigger_with_a_key(self, task: str, idem: str) -> None:
+        self.tick()
+        extras = Extras(key=scoped_key([idem], "global"))
+        made = self.engine.trigger(self.engine.new_run(task, extras=extras))
+        wanted = self.model.find(task, idem)
+        assert made.is_cached is (wanted is not None)
+        if wanted is not None:
+            assert made.id == wanted.id
+            return
+        self.model.create(ModelRun(made.id, task, f"task/{task}", "", None), 0)
+        self.model.keyed[task, idem] = made.id
 
     @rule(session=names, want=st.integers(1, 5), start=st.booleans())
     def dequeue(self, session: str, want: int, start: bool) -> None:
@@ -171,6 +189,7 @@ class Scripts(WaitRules):
         grant = self.grants[-1 - index % len(self.grants)]
         wanted = self.model.end(self.model.runs[grant.id], int(grant.epoch), kind, delay)
         detail = {"done": JSON, "failed": "FAILED"}.get(kind, "" if delay is None else delay)
+        detail = f"{delay} large-1x" if kind == "move" else detail
         assert self.engine.end(grant, kind, detail, ERROR) == wanted
 
     @precondition(lambda self: self.grants)

@@ -78,6 +78,8 @@ def test_a_run_without_attempts_left_crashes(deployment: Deployment) -> None:
     ended = deployment.wait(run)
     assert (ended.status, ended.error.code) == ("CRASHED", "TASK_RUN_WORKER_LOST")
     assert len(deployment.ledger(run, "begin")) == 1
+    (told,) = deployment.wait_for("on_failure", run)
+    assert told.more["error"] == ended.error.message
 
 
 def test_the_same_host_takes_over_after_a_restart(deployment: Deployment) -> None:
@@ -98,6 +100,7 @@ def test_poison_stops_after_three_losses_in_prefork(deployment: Deployment) -> N
     assert (ended.status, ended.error.code) == ("CRASHED", "TASK_PROCESS_EXITED")
     assert len(deployment.ledger(run, "run")) == 3
     assert deployment.wait_all(ids) == {"COMPLETED": 20}
+    assert len(deployment.wait_for("on_failure", run)) == 1
     assert worker.is_running
     print("\npoison in prefork: executed 3 times, neighbours unharmed")
 

@@ -37,6 +37,8 @@ from trigger_celery import (
 )
 from trigger_celery.dev.embedded import EmbeddedServer
 
+pytestmark = pytest.mark.filterwarnings("ignore:tasks.trigger_and_poll is:DeprecationWarning")
+
 Way = Callable[..., Any]
 UNKNOWN_RUN = "run_" + "0" * 26
 
@@ -141,7 +143,7 @@ OPTIONS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         "concurrency_key",
     ),
     "an option of another release": (
-        {"idempotency_key": "a"},
+        {"external_deployment_id": "a"},
         UnknownOptionError,
         "ptions: delay",
     ),
@@ -266,7 +268,7 @@ def test_unknown_runs(trigger: TriggerCelery, run_id: str) -> None:
         ({"statuses": "queued"}, "no filter 'statuses'. Did you mean 'status'"),
         ({"limit": 0}, "1 to 100 runs"),
         ({"limit": 101}, "1 to 100 runs"),
-        ({"cursor": "garbage"}, "is not a cursor"),
+        ({"after": "garbage"}, "is not a cursor"),
         ({"tag": ""}, "not a text to filter by"),
         ({"task": [7]}, "not a text to filter by"),
         ({"period": "soon"}, "period='soon'"),

@@ -11,6 +11,7 @@ from celery import Celery
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 from celery.result import AsyncResult
 
+from tests.deploying import deploy
 from tests.driving import Engine
 from trigger_celery import (
     InvalidOptionError,
@@ -36,6 +37,7 @@ def my_task(trigger: TriggerCelery) -> Task[Any, Any]:
         """Return the payload."""
         return payload
 
+    deploy(trigger)
     return my_task
 
 

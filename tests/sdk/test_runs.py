@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.deploying import deploy
 from tests.driving import Engine
 from trigger_celery import (
     InvalidOptionError,
@@ -29,6 +30,7 @@ def my_task(trigger: TriggerCelery) -> Task[Any, Any]:
     def my_task(payload: Any) -> None:
         """Do nothing."""
 
+    deploy(trigger, "q")
     return my_task
 
 
@@ -111,7 +113,9 @@ def test_poll_gives_up_after_its_timeout(my_task: Task[Any, Any]) -> None:
 
 def test_trigger_and_poll(my_task: Task[Any, Any], worker: Engine) -> None:
     ending = later(lambda: worker.end(worker.take_one(), data='"done"'))
-    run = tasks.trigger_and_poll("t", {}, timeout=20, tags=["x"]).sync()
+    with pytest.warns(DeprecationWarning, match="runs.poll"):
+        polling = tasks.trigger_and_poll("t", {}, timeout=20, tags=["x"])
+    run = polling.sync()
     ending.join()
     assert (run.output, run.tags) == ("done", ("x",))
 
@@ -145,7 +149,7 @@ def test_list_by_filters_in_any_spelling(my_task: Task[Any, Any], worker: Engine
     done, waiting = sorted([first, second], key=lambda run: worker.status(run))
     assert set(found()) == {first, second}
     assert found(status="completed") == found(status=RunStatus.COMPLETED) == [done]
-    assert found(status=["queued", "DELAYED"]) == [waiting]
+    assert found(status=["queued", "pending_version"]) == [waiting]
     assert set(found(tag="x", task="t")) == {first, second}
     assert found(tag=["y"]) == found(queue="q") == [second]
     assert found(task="u") == []
@@ -167,7 +171,7 @@ def test_list_in_pages(my_task: Task[Any, Any]) -> None:
     found: list[str] = []
     cursor = None
     while True:
-        page = runs.list(cursor=cursor).sync()
+        page = runs.list(after=cursor).sync()
         found += [run.id for run in page.runs]
         cursor = page.next_cursor
         if cursor is None:
@@ -189,5 +193,5 @@ def test_times_that_are_no_times_are_refused(my_task: Task[Any, Any]) -> None:
 def test_queues(my_task: Task[Any, Any], worker: Engine) -> None:
     my_task.batch_trigger([{"payload": n} for n in range(3)]).sync()
     worker.take_one()
-    (state,) = queues.list().sync()
+    state = queues.retrieve(task="t").sync()
     assert (state.name, state.running, state.queued) == ("task/t", 1, 2)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import sys
 import typing
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
@@ -176,12 +175,14 @@ def test_forms_of_a_queue() -> None:
     one = task(id="one", queue=shared)(nothing)
     two = task(id="two", queue="shared")(nothing)
     three = task(id="three", queue={"concurrency_limit": 1})(nothing)
-    four = task(id="four", queue={"name": "four", "concurrency_limit": 0})(nothing)
+    with pytest.warns(DeprecationWarning, match=r"queue\(name='four', concurrency_limit=0\)"):
+        four = task(id="four", queue={"name": "four", "concurrency_limit": 0})(nothing)
     assert one.queue == two.queue == shared
     assert (three.queue.name, three.queue.concurrency_limit) == ("task/three", 1)
     assert (four.queue.name, four.queue.concurrency_limit) == ("four", 0)
 
 
+@pytest.mark.filterwarnings("ignore:.*the form of earlier versions:DeprecationWarning")
 @pytest.mark.parametrize("named", ["later", {"name": "later"}])
 def test_a_name_alone_does_not_declare_a_queue(named: Any) -> None:
     one = task(id="one", queue=named)(nothing)
@@ -195,7 +196,7 @@ def test_a_name_alone_does_not_declare_a_queue(named: Any) -> None:
 def test_a_schema_given_to_task_is_sent_to_schema_task() -> None:
     with pytest.raises(UnknownTaskOptionError, match="'schema'. Use schema_task") as raised:
         task(id="t", schema=int)
-    assert "description, worker_queue, on_wait" in str(raised.value)
+    assert "description, worker_queue, " in str(raised.value)
 
 
 def test_one_queue_with_two_limits_warns_and_the_first_counts() -> None:
@@ -296,15 +297,40 @@ def test_whatever_a_schema_function_raises_refuses_the_payload() -> None:
         do_nothing.run({})
 
 
-def test_a_typed_dict_that_pydantic_cannot_use_on_this_python() -> None:
-    class Old(typing.TypedDict):
-        n: int
+class Base(typing.TypedDict):
+    n: int
 
-    if sys.version_info >= (3, 12):
-        assert schema_task(id="t", schema=Old)
-    else:
-        with pytest.raises(DefinitionError, match=r"typing_extensions\.TypedDict"):
-            schema_task(id="t", schema=Old)
+
+class Nested(Base, total=False):
+    note: str
+    required: typing.Required[int]
+    items: list[Base]
+    by_name: dict[str, typing.Annotated[Base | None, "any"]]
+    again: Nested | None
+    old: typing.Optional[Base]  # noqa: UP045
+
+
+def test_a_typed_dict_of_the_standard_library_on_every_python() -> None:
+    @schema_task(id="t", schema=Nested)
+    def get(payload: Any) -> Any:
+        return payload
+
+    full = {"n": 1, "required": 2, "items": [{"n": 3}], "by_name": {"x": {"n": 4}, "y": None}}
+    full |= {"again": {"n": 5, "required": 6}, "old": {"n": 7}}
+    assert get.run(full) == full
+    assert get.run({"n": "1", "required": 2}) == {"n": 1, "required": 2}
+    bad = ({"n": 1}, {"required": 1}, {"n": 1, "required": 2, "items": [{}]})
+    for one in bad:
+        with pytest.raises(PayloadValidationError, match="does not match Nested"):
+            get.run(one)
+
+
+def test_a_typed_dict_that_cannot_be_resolved() -> None:
+    class Local(typing.TypedDict):
+        n: NotThere  # type: ignore[name-defined]  # noqa: F821
+
+    with pytest.raises(DefinitionError, match="schema="):
+        schema_task(id="t", schema=Local)
 
 
 def test_an_unknown_option_of_a_schema_task() -> None:

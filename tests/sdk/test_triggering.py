@@ -11,6 +11,7 @@ import pydantic
 import pytest
 from celery import Celery
 
+from tests.deploying import deploy
 from tests.driving import Clock
 from trigger_celery import (
     BatchItem,
@@ -40,6 +41,7 @@ def my_task(trigger: TriggerCelery) -> Task[Any, Any]:
     async def my_task(payload: Any) -> None:
         """Do nothing."""
 
+    deploy(trigger, "other", "q2")
     return my_task
 
 
@@ -70,7 +72,7 @@ def test_by_id_and_by_keyword(my_task: Task[Any, Any]) -> None:
 
 def test_by_id_from_a_process_that_does_not_know_the_task(trigger: TriggerCelery) -> None:
     run = runs.retrieve(tasks.trigger("elsewhere", None).sync()).sync()
-    assert (run.queue, run.payload, run.status) == ("task/elsewhere", None, "queued")
+    assert (run.queue, run.payload, run.status) == ("task/elsewhere", None, "pending_version")
 
 
 @pytest.mark.parametrize(
@@ -198,13 +200,13 @@ def test_a_batch(my_task: Task[Any, Any]) -> None:
 def test_a_batch_of_1000_and_of_none(my_task: Task[Any, Any]) -> None:
     batch = tasks.batch_trigger("my-task", [{"payload": n} for n in range(1000)]).sync()
     assert len({handle.id for handle in batch.runs}) == 1000
-    assert [state.queued for state in queues.list().sync()] == [1000]
+    assert queues.retrieve("shared").sync().queued == 1000
     assert my_task.batch_trigger([]).sync().run_count == 0
 
 
 async def test_a_batch_in_async_code(my_task: Task[Any, Any], trigger: TriggerCelery) -> None:
     batch = await my_task.batch_trigger([{"payload": n} for n in range(600)])
-    assert [state.queued for state in await queues.list()] == [600]
+    assert (await queues.retrieve("shared")).queued == 600
     assert batch.run_count == 600
     await trigger.store.aclose()
 

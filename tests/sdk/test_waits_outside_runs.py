@@ -19,6 +19,7 @@ from trigger_celery import (
     TokenNotFoundError,
     TriggerCelery,
     batch,
+    retry,
     step,
     task,
     tasks,
@@ -46,6 +47,8 @@ CALLS: dict[str, Callable[[Task[Any, Any]], Any]] = {
     "batch.trigger_and_wait()": lambda _: batch.trigger_and_wait([{"id": "t"}]),
     "batch.trigger_by_task_and_wait()": lambda t: batch.trigger_by_task_and_wait([{"task": t}]),
     "step.run()": lambda _: step.run("name", print),
+    "retry.on_throw()": lambda _: retry.on_throw(print),
+    "retry.fetch()": lambda _: retry.fetch("http://localhost"),
 }
 BY_ID: dict[str, Callable[[], Any]] = {
     "trigger_and_wait()": lambda: tasks.trigger_and_wait("t", {}),
@@ -99,6 +102,7 @@ def test_without_a_bound_app(registry: None) -> None:
         (lambda: wait.for_duration(seconds=1, idempotency_key_ttl=0), "no time at all"),
         (lambda: wait.for_token(7), "not a token"),  # type: ignore[call-overload]
         (lambda: wait.for_token(), "not a token"),
+        (lambda: wait.for_token(UNKNOWN, result_type=len), "result_type=<built-in function len>"),
     ],
 )
 def test_bad_input_is_named_before_that(

@@ -2,36 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, assert_type
 
 from pydantic import BaseModel
 
 from trigger_celery import (
+    AttemptOutcome,
     Batch,
     BatchHandle,
     BatchItem,
     BatchResult,
+    BulkAction,
+    CatchErrorResult,
     Context,
+    Local,
+    LogLine,
     Op,
+    QueuePage,
     QueueState,
     ResultOp,
     Run,
     RunHandle,
     RunPage,
     RunSubscription,
+    Span,
     Task,
     TaskResult,
     Token,
     TokenResult,
+    Usage,
     batch,
+    context,
+    ctx,
+    logger,
     queue,
     queues,
+    retry,
+    run_locals,
     runs,
     schema_task,
     step,
     task,
     tasks,
+    usage,
     wait,
 )
 
@@ -82,6 +96,53 @@ async def with_schema(payload: Order, ctx: Context) -> int:
 @schema_task(id="schema-alone", schema=Order)
 def schema_alone(payload: Order) -> int:
     return payload.id
+
+
+@task(id="with-init", init=lambda: {"rate": 1.1}, on_success=lambda output: None)
+async def with_init(payload: int, ctx: Context, init: dict[str, float]) -> float:
+    return payload * init["rate"]
+
+
+@schema_task(id="schema-init", schema=Order, middleware=lambda go_on: None)
+def schema_init(payload: Order, init: dict[str, float]) -> int:
+    return payload.id
+
+
+@tasks.on_start
+async def on_start(payload: object, ctx: Context) -> None: ...
+
+
+@tasks.on_failure("by name")
+def on_failure(payload: object, error: Exception) -> None: ...
+
+
+@tasks.catch_error
+def catch_error(error: Exception) -> CatchErrorResult | None:
+    return {"retry_delay_in_ms": 5.0}
+
+
+@tasks.middleware
+async def around(next: Callable[[], Awaitable[AttemptOutcome]]) -> None:
+    outcome = await next()
+    assert_type(outcome.ok, bool)
+
+
+DB: Local[str] = run_locals.create("db")
+
+
+def locals_keep_their_types() -> None:
+    assert_type(run_locals.set(DB, "x"), str)
+    assert_type(run_locals.get(DB), str | None)
+    assert_type(run_locals.get_or_throw(DB), str)
+    assert_type(ctx, Context)
+    assert_type(context.current(), Context | None)
+
+
+def hooks_keep_their_types() -> None:
+    assert_type(with_init, Task[int, Coroutine[Any, Any, float]])
+    assert_type(schema_init, Task[Order | Mapping[str, Any], int])
+    on_failure({}, ValueError())
+    assert_type(catch_error(ValueError()), CatchErrorResult | None)
 
 
 def tasks_keep_their_types() -> None:
@@ -154,6 +215,15 @@ async def waiting_for_time_and_tokens() -> None:
     assert_type([one.id for one in await wait.list_tokens()], list[str])
 
 
+async def retried_parts_keep_their_types() -> None:
+    async def later(attempt: int) -> bytes:
+        return bytes(attempt)
+
+    assert_type(await retry.on_throw(later), bytes)
+    assert_type(retry.on_throw(lambda: len("text"), max_attempts=2).sync(), int)
+    assert_type((await retry.fetch("http://localhost")).status_code, int)
+
+
 async def steps_keep_their_types() -> None:
     async def later(amount: int) -> bytes:
         return bytes(amount)
@@ -169,8 +239,14 @@ async def reading_runs() -> None:
     assert_type(await runs.cancel("run_1"), Run)
     page = await runs.list(status="COMPLETED", period="7d")
     assert_type(page, RunPage)
+    async for run in runs.list(status=["FAILED", "CRASHED"], limit=100):
+        assert_type(run, Run)
+    assert_type(await runs.replay("run_1", payload={"n": 1}, tags="x"), RunHandle)
+    assert_type(await runs.bulk.cancel(filter={"status": "QUEUED", "tag": ["a"]}), BulkAction)
+    assert_type(await runs.bulk.poll("bulk_1", timeout="1h"), BulkAction)
     assert_type(list(page), list[Run])
-    assert_type(await queues.list(), list[QueueState])
+    assert_type(await queues.list(), QueuePage)
+    assert_type(await queues.retrieve("q"), QueueState)
 
 
 async def following_runs() -> None:
@@ -183,6 +259,26 @@ async def following_runs() -> None:
     async with runs.subscribe_to_runs_with_tag(["a", "b"], created_at="1h") as tagged:
         assert_type(tagged, RunSubscription)
     runs.subscribe_to_run(1)  # type: ignore[arg-type]
+
+
+async def logging_and_measuring() -> None:
+    def work(number: int) -> str:
+        return str(number)
+
+    async def work_async(number: int) -> str:
+        return str(number)
+
+    logger.info("hello", extra={"name": 1}, exc_info=True)
+    assert_type(logger.trace("work", work, 1), str)
+    assert_type(await logger.trace("work", work_async, 1), str)
+    logger.trace("work", work, "1")  # type: ignore[call-overload]
+    with logger.start_span("work") as span:
+        assert_type(span, Span)
+    async for line in runs.logs("run_1", follow=True):
+        assert_type(line, LogLine)
+    assert_type(usage.measure(work, 1).result, str)
+    assert_type((await usage.measure(work_async, 1)).result, str)
+    assert_type(await usage.get_current(), Usage)
 
 
 def what_does_not_fit_is_an_error() -> None:

@@ -19,7 +19,16 @@ from typing import Any
 from celery import Celery, current_task, signals
 from pydantic import BaseModel
 
-from trigger_celery import AbortTaskRunError, TriggerCelery, queue, schema_task, task, tasks
+from trigger_celery import (
+    AbortTaskRunError,
+    TriggerCelery,
+    queue,
+    run_locals,
+    schema_task,
+    task,
+    tasks,
+    wait_until,
+)
 from trigger_celery.bridge.context import current_execution
 
 app = Celery("tests")
@@ -89,7 +98,11 @@ def work_sync(payload: dict[str, Any]) -> int:
     return os.getpid()
 
 
-@task(id="once")
+async def failed(error: Exception) -> None:
+    note("on_failure", error=str(error))
+
+
+@task(id="once", on_failure=failed)
 async def once(payload: dict[str, Any]) -> int:
     note("begin")
     await spend(payload)
@@ -219,7 +232,7 @@ def fail_sync(payload: dict[str, Any], ctx: Any) -> Any:
     return fail(payload, ctx.attempt.number)
 
 
-@task(id="poison", retry={**QUICK, "max_attempts": 50})
+@task(id="poison", retry={**QUICK, "max_attempts": 50}, on_failure=failed)
 def poison(payload: dict[str, Any], ctx: Any) -> Any:
     return fail(payload, ctx.attempt.number)
 
@@ -331,3 +344,75 @@ def _on_signal(name: str, signal_: Any) -> None:
 
 for _name in ("prerun", "postrun", "success", "failure", "retry"):
     _on_signal(f"signal-{_name}", getattr(signals, f"task_{_name}"))
+
+
+# Hooks
+
+HELD: Any = run_locals.create("held")
+
+
+def told(name: str) -> Any:
+    async def hook(payload: Any, ctx: Any) -> None:
+        note(name, held=run_locals.get(HELD), task=ctx.task.id)
+
+    return hook
+
+
+def told_sync(name: str) -> Any:
+    def hook(payload: Any, ctx: Any) -> None:
+        note(name, held=run_locals.get(HELD), task=ctx.task.id)
+
+    return hook
+
+
+async def around(payload: Any, ctx: Any, next: Any) -> None:
+    run_locals.set(HELD, ctx.run.id)
+    note("middleware")
+    outcome = await next()
+    note("after", ok=outcome.ok)
+
+
+def around_sync(payload: Any, ctx: Any, next: Any) -> None:
+    run_locals.set(HELD, ctx.run.id)
+    note("middleware")
+    outcome = next()
+    note("after", ok=outcome.ok)
+
+
+def _hooks(hook: Any, middleware: Any) -> Any:
+    names = ("on_start", "on_start_attempt", "on_success", "on_failure", "on_complete", "cleanup")
+    return {"middleware": middleware, **{name: hook(name) for name in names}}
+
+
+def _hooked(payload: dict[str, Any]) -> str:
+    note("run", held=run_locals.get(HELD))
+    wait_until(_in_background())
+    if payload.get("fail"):
+        raise ValueError("as told")
+    return str(run_locals.get_or_throw(HELD))
+
+
+async def _in_background() -> None:
+    await spend({"seconds": 0.01})
+    note("later")
+
+
+async def _hooked_async(payload: dict[str, Any]) -> str:
+    return _hooked(payload)
+
+
+for _kind, _made in {"": _hooks(told, around), "-sync": _hooks(told_sync, around_sync)}.items():
+    task(id=f"hooks{_kind}", retry=QUICK, **_made)(_hooked_async)
+    task(id=f"hooks{_kind}-of-sync", retry=QUICK, **_made)(_hooked)
+
+
+async def on_cancel_hook(run_promise: Any) -> None:
+    note("promised", output=await run_promise)
+
+
+@task(id="promises", on_cancel=on_cancel_hook)
+async def promises(payload: Any, signal: Any) -> str:
+    tasks.on_cancel(told("of this run"))
+    note("begin")
+    await signal.wait()
+    return "in its own way"

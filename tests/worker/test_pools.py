@@ -10,7 +10,7 @@ import pytest
 
 from tests.waiting import wait_until
 from tests.worker.workers import Deployment
-from trigger_celery import RunStatus
+from trigger_celery import RunStatus, runs
 from trigger_celery.engine import keys
 
 pytestmark = pytest.mark.processes
@@ -180,3 +180,41 @@ def test_a_payload_that_does_not_decode_fails_the_run(shared: Deployment) -> Non
     shared.wait_all([run])
     assert shared.status(run) == "FAILED"
     assert shared.run("echo", 1).status == RunStatus.COMPLETED
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("hooks", ["", "-sync"])
+@pytest.mark.parametrize("kind", ["", "-of-sync"])
+def test_hooks_of_either_kind_around_tasks_of_either_kind(
+    shared: Deployment, kind: str, hooks: str, fails: bool
+) -> None:
+    run = shared.run(f"hooks{hooks}{kind}", {"fail": fails})
+    ledger = shared.ledger(run.id)
+    assert {entry.more["held"] for entry in ledger if "held" in entry.more} == {run.id}
+    told = [entry.event for entry in ledger if entry.event != "later"]
+    if not fails:
+        assert run.output == run.id
+        assert told == [
+            "middleware", "on_start", "on_start_attempt", "run", "on_success", "on_complete",
+            "cleanup", "after",
+        ]  # fmt: skip
+    else:
+        assert run.status == RunStatus.FAILED
+        attempt = ["middleware", "on_start_attempt", "run", "cleanup", "after"]
+        assert told == [
+            "middleware", "on_start", *attempt[1:], *attempt, *attempt[:3], "on_failure",
+            "on_complete", *attempt[3:],
+        ]  # fmt: skip
+    assert executions(shared, run.id, "later") == (3 if fails else 1)
+
+
+def test_a_cancelled_run_may_end_in_its_own_way_and_its_hooks_wait_for_it(
+    shared: Deployment,
+) -> None:
+    run = shared.trigger("promises")
+    shared.wait_for("begin", run)
+    runs.cancel(run).sync()
+    (promised,) = shared.wait_for("promised", run)
+    assert promised.more["output"] == "in its own way"
+    shared.wait_for("of this run", run)
+    assert shared.status(run) == "CANCELED"

@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from tests.worker import logging_tasks, retrying_tasks
 from tests.worker.app_tasks import QUICK, app, note, spend, spend_blocking, write
 from trigger_celery import (
     AbortTaskRunError,
@@ -30,7 +31,7 @@ from trigger_celery import (
     wait,
 )
 
-__all__ = ["app"]
+__all__ = ["app", "logging_tasks", "retrying_tasks"]
 
 ONE = queue(name="one", concurrency_limit=1)
 
@@ -72,6 +73,28 @@ async def program(payload: dict[str, Any]) -> dict[str, Any]:
         "child": child,
         "gathered": [one, many, two],
         "mixed": [result.ok for result in mixed],
+    }
+
+
+@task(id="shares")
+async def shares(payload: str, ctx: Context) -> dict[str, Any]:
+    note("begin")
+    mine = await tasks.trigger("echo", "mine", idempotency_key="mine")
+    ours = await idempotency_keys.create(["ours", payload], scope="global")
+    child = await tasks.trigger_and_wait("echo", "ours", idempotency_key=ours)
+    await wait.for_duration(seconds=1)
+    keyed = {"payload": 1, "options": {"idempotency_key": "one"}}
+    many = await tasks.batch_trigger_and_wait("echo", [keyed, keyed, {"payload": 2}])
+    debounce = {"key": payload, "delay": 1, "mode": "trailing"}
+    put_off = await tasks.trigger_and_wait("echo", ctx.run.id, debounce=debounce)
+    return {
+        "mine": [mine.id, mine.is_cached],
+        "child": child,
+        "many": [result.output for result in many],
+        "same": many[0].id == many[1].id,
+        "put_off": put_off,
+        "run": [ctx.run.idempotency_key, ctx.run.idempotency_key_scope, ctx.run.is_test],
+        "labels": [ctx.run.version, ctx.run.machine, ctx.run.ttl],
     }
 
 
@@ -261,6 +284,18 @@ async def impatient(payload: str, ctx: Any) -> str:
 async def asks_parent(payload: str, ctx: Any) -> Any:
     await wait.for_token(payload)
     return (await runs.poll(ctx.run.parent_id)).output
+
+
+@task(id="repeats")
+async def repeats(payload: str, ctx: Context) -> Any:
+    """Replay a run before and after a wait, alone and with others."""
+    if ctx.run.is_replay:
+        return ctx.run.replayed_from
+    before = [await runs.replay(payload), await runs.replay(payload, payload="other")]
+    action = await runs.bulk.replay(run_ids=[payload])
+    await wait.for_duration(seconds=0.6)
+    after = await runs.replay(payload)
+    return [[handle.id for handle in (*before, after)], action.id]
 
 
 @task(id="brief")

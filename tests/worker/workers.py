@@ -126,7 +126,12 @@ class Deployment:
         self, folder: Path, *, binary: str | None = None, keep: bool = False, **settings: Any
     ) -> None:
         self.folder = folder
-        self.server = EmbeddedServer(binary=binary, data_dir=folder / "data" if keep else None)
+        # What it acknowledged is on the disk, however busy that is when the server is killed.
+        self.server = EmbeddedServer(
+            binary=binary,
+            data_dir=folder / "data" if keep else None,
+            arguments=("--appendfsync", "always"),
+        )
         self.server.start()
         self.settings = {"project": "test", "env": "workers", **settings}
         self.ledger_path = folder / "ledger"

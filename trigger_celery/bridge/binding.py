@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from trigger_celery.bridge import celery_task, context
+from trigger_celery import telemetry
+from trigger_celery.bridge import celery_task, context, precedence
 from trigger_celery.bridge.registry import REGISTRY, TaskDefinition
+from trigger_celery.bridge.run_log import LogSender
+from trigger_celery.bridge.worker_options import add_worker_options, remove_worker_options
 from trigger_celery.engine import keys
 from trigger_celery.engine.triggering import Placement
 from trigger_celery.errors import ConfigurationError, NotBoundError
@@ -16,6 +19,8 @@ from trigger_celery.store.store import Store
 
 if TYPE_CHECKING:
     from celery import Celery
+
+    from trigger_celery.telemetry.recorder import Telemetry
 
 T = TypeVar("T")
 
@@ -44,6 +49,8 @@ class TriggerCelery:
         self._keywords = settings
         self._settings: Settings | None = None
         self._store: Store | None = None
+        self._logs: LogSender | None = None
+        self._telemetry: Telemetry | None = None
         self._placements: dict[str, Placement] = {}
         self._app: Celery | None = None
         self._registrar: celery_task.TaskRegistrar | None = None
@@ -59,6 +66,7 @@ class TriggerCelery:
         self._app = app
         self._registrar = celery_task.TaskRegistrar(app)
         app.steps["worker"].add(WORKER_STEP)
+        add_worker_options(app)
         context.bind(self)
         REGISTRY.on_task(self._register)
 
@@ -74,6 +82,7 @@ class TriggerCelery:
         context.unbind(self)
         REGISTRY.off_task(self._register)
         self.app.steps["worker"].discard(WORKER_STEP)
+        remove_worker_options(self.app)
         if self._store is not None:
             self._store.close()
 
@@ -91,6 +100,9 @@ class TriggerCelery:
         """Replace keyword settings; for use before the first operation."""
         self._keywords = {**self._keywords, **settings}
         self._settings = None
+        self._placements.clear()
+        self._logs = None
+        self._telemetry = None
         if self._store is not None:
             self._store.close()
             self._store = None
@@ -123,6 +135,23 @@ class TriggerCelery:
         return self._store
 
     @property
+    def logs(self) -> LogSender:
+        """What sends the log lines of runs; made when the first run of this process says something."""
+        if self._logs is None:
+            self._logs = LogSender(self)
+        return self._logs
+
+    @property
+    def telemetry(self) -> Telemetry | None:
+        """What records traces and metrics, or None while nobody listens.
+
+        Looked for at each use: a pool's process may get its provider after its start.
+        """
+        if self._telemetry is None:
+            self._telemetry = telemetry.active(self.settings.telemetry)
+        return self._telemetry
+
+    @property
     def scope(self) -> str:
         """The prefix of every key of this environment."""
         return self.store.scope
@@ -139,7 +168,11 @@ class TriggerCelery:
                 task=check_task_id(task_id) if definition is None else task_id,
                 declared=definition is not None,
                 worker_queue=self.worker_queue(definition, task_id),
-                queue="" if definition is None else definition.queue.name,
+                queue=precedence.queue_of(None, definition),
+                ttl_ms=precedence.ttl_of(None, definition, self.settings),
+                machine=precedence.machine_of(None, definition, self.settings),
+                preset=precedence.preset_of(None, definition),
+                size_limit=self.settings.queue_size_limit,
             )
             self._placements[task_id] = place
         return place

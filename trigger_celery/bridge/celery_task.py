@@ -15,11 +15,15 @@ from trigger_celery.bridge import context
 from trigger_celery.bridge.registry import REGISTRY, TaskDefinition
 from trigger_celery.bridge.request import OPTIONS, build_run
 from trigger_celery.bridge.result import RunBackend, RunResult
-from trigger_celery.engine.triggering import create_run
+from trigger_celery.bridge.tracing import send, sent_flow
+from trigger_celery.engine.triggering import NOWHERE, NewRun, Triggered, create_run
 from trigger_celery.errors import InvalidOptionError, UnknownOptionError, closest
+from trigger_celery.store.op import Flow
 
 if TYPE_CHECKING:
     from celery import Celery
+
+    from trigger_celery.bridge.binding import TriggerCelery
 
 _TIMES = {"countdown", "eta"}
 
@@ -91,9 +95,15 @@ def _outside_an_attempt(
         value = definition.call_directly(payload)
         return asyncio.run(value) if definition.is_async and request.is_eager else value
     run = build_run(trigger, definition, definition.id, payload, {})
-    return trigger.store.run_blocking(
-        create_run(trigger.scope, run, trigger.settings.run_retention)
-    )
+    return trigger.store.run_blocking(_made(trigger, run)).id
+
+
+def _made(trigger: TriggerCelery, run: NewRun) -> Flow[Triggered]:
+    """Return the flow that makes a run of nobody's."""
+    sent = send(trigger, NOWHERE, "", (run,))
+    origin = NOWHERE if sent is None else sent.origin
+    flow = create_run(trigger.scope, run, trigger.settings.run_retention, origin)
+    return sent_flow(sent, flow)
 
 
 def payload_of(task_id: str, args: Any, kwargs: Any) -> Any:
@@ -134,10 +144,8 @@ def _task_class(app: Celery) -> type:
                 payload_of(self.name, args, kwargs),
                 _options(options),
             )
-            trigger.store.run_blocking(
-                create_run(trigger.scope, run, trigger.settings.run_retention)
-            )
-            return self.AsyncResult(run.id)
+            made = trigger.store.run_blocking(_made(trigger, run))
+            return self.AsyncResult(made.id)
 
         def delay(self, *args: Any, **kwargs: Any) -> Any:
             """Create a run of the payload; the same as `apply_async((payload,))`."""

@@ -9,13 +9,27 @@ import threading
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from trigger_celery.bridge.old_forms import warn_of_old_form
 from trigger_celery.errors import NotBoundError
+from trigger_celery.model.machine import PRESETS
 
 if TYPE_CHECKING:
+    from trigger_celery.bridge.belongings import Belongings
     from trigger_celery.bridge.binding import TriggerCelery
     from trigger_celery.bridge.durable import Scope
+
+
+EnvironmentType = Literal["PRODUCTION", "STAGING", "DEVELOPMENT", "PREVIEW"]
+
+_TYPES: dict[str, EnvironmentType] = {
+    "dev": "DEVELOPMENT",
+    "local": "DEVELOPMENT",
+    "stag": "STAGING",
+    "stg": "STAGING",
+    "preview": "PREVIEW",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +53,7 @@ class RunContext:
     """The run, as it was when the attempt started. `priority` and `max_duration` are in seconds.
 
     `parent_id` is the run that triggered it, `root_id` the first of the tree, itself included.
+    `idempotency_key` is the text that the trigger gave, the parts of a list joined by `-`.
     """
 
     id: str
@@ -52,20 +67,46 @@ class RunContext:
     depth: int = 0
     batch_id: str | None = None
     max_duration: float | None = None
+    is_test: bool = False
+    idempotency_key: str | None = None
+    idempotency_key_scope: str | None = None
+    version: str | None = None
+    ttl: str | None = None
+    machine: str | None = None
+    replayed_from: str | None = None
+
+    @property
+    def is_replay(self) -> bool:
+        """True when the run repeats another: `replayed_from`."""
+        return self.replayed_from is not None
 
 
 @dataclass(frozen=True, slots=True)
 class QueueContext:
-    """The queue of the run."""
+    """The queue of the run. Its id is its name."""
 
     name: str
+
+    @property
+    def id(self) -> str:
+        """The same as `name`."""
+        return self.name
 
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentContext:
-    """The environment: its short name."""
+    """The environment: its short name, and what kind it is."""
 
     slug: str
+
+    @property
+    def type(self) -> EnvironmentType:
+        """DEVELOPMENT, STAGING or PREVIEW when the name begins like them, else PRODUCTION."""
+        slug = self.slug.lower()
+        for start, kind in _TYPES.items():
+            if slug.startswith(start):
+                return kind
+        return "PRODUCTION"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +114,36 @@ class ProjectContext:
     """The project the environment belongs to."""
 
     ref: str
+
+
+@dataclass(frozen=True, slots=True)
+class BatchContext:
+    """The batch that the run was triggered with."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class MachineContext:
+    """The machine preset of the run, and what it stands for."""
+
+    name: str
+
+    @property
+    def cpu(self) -> float:
+        """Virtual CPUs."""
+        return PRESETS[self.name].cpu
+
+    @property
+    def memory(self) -> float:
+        """Memory in GB."""
+        return PRESETS[self.name].memory
+
+    @property
+    def preset(self) -> str:
+        """Deprecated: `name`."""
+        warn_of_old_form("ctx.machine.preset is now called ctx.machine.name")
+        return self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +157,25 @@ class Context:
     environment: EnvironmentContext
     project: ProjectContext
 
+    @property
+    def batch(self) -> BatchContext | None:
+        """The run's batch, or None."""
+        return BatchContext(self.run.batch_id) if self.run.batch_id else None
+
+    @property
+    def machine(self) -> MachineContext | None:
+        """The run's machine preset, or None."""
+        return MachineContext(self.run.machine) if self.run.machine else None
+
+
+class OpenSpan(Protocol):
+    """The span that code is in."""
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        ...
+
 
 class Execution(Protocol):
     """One attempt under way, as the task's shim sees it."""
@@ -95,8 +185,17 @@ class Execution(Protocol):
         """The context of the run."""
         ...
 
+    @property
+    def belongings(self) -> Belongings:
+        """What the code of the run keeps with it."""
+        ...
+
     def invoke(self) -> Any:
         """Run the task's function for this attempt and return its value."""
+        ...
+
+    def keep(self, work: Any) -> None:
+        """Let the attempt wait for *work* at its end."""
         ...
 
 
@@ -104,6 +203,8 @@ current_scope: ContextVar[Scope | None] = ContextVar("trigger_scope", default=No
 """The position counter of the current asyncio task of a run; see `durable.py`."""
 
 current_execution: ContextVar[Execution | None] = ContextVar("trigger_execution", default=None)
+
+current_span: ContextVar[OpenSpan | None] = ContextVar("trigger_span", default=None)
 
 _bound: list[TriggerCelery] = []
 _lock = threading.Lock()

@@ -9,12 +9,15 @@ that made them: `asyncio.gather` gives the same positions whatever ends first.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Generator
+import re
+from collections.abc import Coroutine, Generator, Iterator
+from contextlib import contextmanager
 from contextvars import Context, copy_context
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from trigger_celery.bridge.awaiting import only_waits_for
 from trigger_celery.bridge.context import current_scope
+from trigger_celery.bridge.parking import NO_PARKING, Parking
 from trigger_celery.engine import waiting
 from trigger_celery.engine.triggering import Origin
 from trigger_celery.engine.waiting import Record
@@ -30,6 +33,16 @@ from trigger_celery.errors import (
 from trigger_celery.model.ids import derived_id, is_token_id
 from trigger_celery.model.wait import WaitInfo
 from trigger_celery.store.op import Call, Flow, Perform
+
+if TYPE_CHECKING:
+    from trigger_celery.bridge.live_metadata import LiveMetadata
+    from trigger_celery.bridge.piping import Outbox
+    from trigger_celery.bridge.tracing import Sent
+    from trigger_celery.telemetry.recorder import Telemetry
+
+
+_TRY = re.compile(r"~\d+").sub
+"""Takes the numbers of tries out of a position; see `tries.py`."""
 
 
 class Scope:
@@ -65,6 +78,16 @@ class Scope:
         self._calls += 1
         return f"{self._path}{self._calls}"
 
+    @contextmanager
+    def inside(self, path: str) -> Iterator[None]:
+        """Meanwhile count durable calls and tasks under *path*, from the first."""
+        before = self._path, self._calls, self._tasks
+        self._path, self._calls, self._tasks = path, 0, None
+        try:
+            yield
+        finally:
+            self._path, self._calls, self._tasks = before
+
     def begin_task(self, name: str) -> Scope:
         """Return the scope of a task made here. Counted by name: tasks of libraries do not shift ours."""
         if self._tasks is None:
@@ -73,78 +96,30 @@ class Scope:
         return Scope(self.durable, f"{self._path}{name}:{number}/", self)
 
 
-class Ticket(Protocol):
-    """One wait: made before the server is asked, so that no news falls in between."""
-
-    park: bool
-
-    async def wait(self) -> None:
-        """Wait until the target is done and the run has its slot."""
-        ...
-
-    def wait_sync(self) -> None:
-        """The same for sync code; may give up the process's memory of the run."""
-        ...
-
-    def drop(self) -> None:
-        """There is nothing to wait for."""
-        ...
-
-    async def abandon(self) -> None:
-        """The call that began it broke off: the run goes on without it, in its slot."""
-        ...
-
-    def abandon_sync(self) -> None:
-        """The same for sync code."""
-        ...
-
-
-class Parking(Protocol):
-    """How a pool keeps a waiting run."""
-
-    @property
-    def stopped(self) -> RunLeaseLostError | None:
-        """What stops the run, if anything does."""
-        ...
-
-    @property
-    def post(self) -> str:
-        """The run's own mailbox, or an empty text: that of its session."""
-        ...
-
-    def begin(self, target: str, scope: Scope, info: WaitInfo) -> Ticket:
-        """Announce a wait."""
-        ...
-
-    def reconsider(self) -> None:
-        """Look whether the run has nothing left to do but wait."""
-        ...
-
-    def check(self) -> None:
-        """Raise what stops the run: cancelled, given up, over its time."""
-        ...
-
-    def close(self, reason: RunLeaseLostError) -> None:
-        """Refuse everything from now on."""
-        ...
-
-
 class Durable:
     """The durable side of one attempt."""
 
     __slots__ = (
-        "_beyond", "_links", "_seen", "_steps", "_tasks", "attempt", "epoch", "parking", "record", "root",
-        "run_id",
+        "_beyond", "_links", "_seen", "_steps", "_tasks", "attempt", "epoch", "metadata", "parking", "pipes",
+        "record", "root",
+        "run_id", "telemetry", "test",
     )  # fmt: skip
 
-    def __init__(self, run_id: str, epoch: str, attempt: int, links: str) -> None:
+    def __init__(
+        self, run_id: str, epoch: str, attempt: int, links: str, *, test: bool = False
+    ) -> None:
         self.run_id = run_id
+        self.test = test
         self.epoch = epoch
         self.attempt = attempt
         self.record: Record | None = None
         """None: nothing of an earlier execution has been read."""
-        self.parking: Parking = _NO_PARKING
+        self.parking: Parking = NO_PARKING
         self.root = Scope(self)
+        self.metadata: LiveMetadata | None = None
+        self.telemetry: Telemetry | None = None
+        self.pipes: list[Outbox] | None = None
+        """Streams into which the code of the run pipes; None: it has not piped anything."""
         self._tasks: dict[asyncio.Future[Any], Scope] | None = None  # most runs have one task
         self._links = links
         self._seen = 0
@@ -190,15 +165,16 @@ class Durable:
     def close(self) -> None:
         """The attempt is over: tasks of it that still wait end, and what it calls later is refused."""
         self.parking.close(RunLeaseLostError(f"attempt {self.attempt} of {self.run_id} is over"))
+        if self.metadata is not None:
+            self.metadata.close()
+        for pipe in self.pipes or ():
+            pipe.stop()
         for task, scope in list((self._tasks or {}).items()):
             if scope.waits:
                 task.cancel()
 
-    def begin(self, call: str) -> tuple[str, Scope]:
-        """Return the position of a durable call and who makes it.
-
-        Raises ReplayMismatchError, or what stops the run.
-        """
+    def scope_of(self, call: str) -> Scope:
+        """Return who makes a durable call. Raises StateError in a step, or what stops the run."""
         self.parking.check()
         scope = current_scope.get()
         if scope is None or scope.durable is not self:
@@ -208,10 +184,20 @@ class Durable:
                 f"{call}: not in the function of step.run({scope.step!r}, …), which is not called "
                 "again in a replay. Make the call outside of the step: it is recorded by itself."
             )
-        path = scope.next_path()
+        return scope
+
+    def begin(self, call: str, path: str = "", *, answered: bool = False) -> tuple[str, Scope]:
+        """Return the position of a durable call, the next unless given, and who makes it.
+
+        *answered*: it is a step whose result an earlier try or attempt has left.
+
+        Raises ReplayMismatchError, or what stops the run.
+        """
+        scope = self.scope_of(call)
+        path = path or scope.next_path()
         before = self.record.calls.get(path) if self.record is not None else None
         if before is None:
-            self._beyond = True
+            self._beyond = self._beyond or not answered
         else:
             asked = before.partition("\x1f")[0]
             if asked != call:
@@ -220,15 +206,27 @@ class Durable:
         return path, scope
 
     def step_name(self, name: str) -> str:
-        """Return the name under which the next step called *name* is kept: counted per task."""
+        """Return the name under which the next step called *name* is kept: counted per task.
+
+        In the tries of a call they have the same names: what succeeded in one is kept for the next.
+        """
         scope = current_scope.get()
-        key = f"{scope.path if scope is not None and scope.durable is self else ''}{name}"
-        number = self._steps[key] = self._steps.get(key, 0) + 1
-        return f"{key}#{number}"
+        path = scope.path if scope is not None and scope.durable is self else ""
+        number = self._steps[f"{path}{name}"] = self._steps.get(f"{path}{name}", 0) + 1
+        return f"{_TRY('', path) if '~' in path else path}{name}#{number}"
+
+    def skip(self, start: str) -> None:
+        """What was called at positions that begin so is not called again in this replay."""
+        if self.record is not None:
+            self._seen += sum(path.startswith(start) for path in self.record.calls)
 
     def knows(self, path: str) -> bool:
         """Whether the call at *path* was made before."""
         return self.record is not None and path in self.record.calls
+
+    def is_last_known(self, path: str) -> bool:
+        """Whether a replay comes with the call at *path* to where the run waited."""
+        return self.knows(path) and not self.replaying
 
     def id_of(self, kind: str, path: str) -> str:
         """Return the id of what the call at *path* makes: the same in every replay."""
@@ -237,26 +235,6 @@ class Durable:
     def origin(self, path: str = "", call: str = "", batch: str = "") -> Origin:
         """Return the links of runs that are made at *path*."""
         return Origin(self.run_id, self._links, path, call, batch)
-
-
-class _NoParking:
-    post = ""
-    stopped = None
-
-    def begin(self, target: str, scope: Scope, info: WaitInfo) -> Ticket:
-        raise RuntimeError("this attempt cannot wait")
-
-    def reconsider(self) -> None:
-        return
-
-    def check(self) -> None:
-        return
-
-    def close(self, reason: RunLeaseLostError) -> None:
-        return
-
-
-_NO_PARKING = _NoParking()
 
 
 def current_durable() -> Durable | None:
@@ -295,9 +273,18 @@ def durable_wait(
     target: str,
     info: WaitInfo,
     prepare: list[Call] | None = None,
+    sent: Sent | None = None,
 ) -> Flow[None]:
-    """Wait for *target* in a run. *prepare* is sent in the same round trip, and emptied by it."""
+    """Wait for *target* in a run. *prepare* is sent in the same round trip, and emptied by it.
+
+    *sent*: the span of what is sent, if telemetry is on.
+    """
     path, scope = position
+    if durable.metadata is not None:
+        # What a run changed before it waits is not changed again by a replay: it has to be stored.
+        yield from durable.metadata.flush()
+    for pipe in durable.pipes or ():
+        yield from pipe.before_wait()
     parking = durable.parking
     ticket = parking.begin(target, scope, info)
     try:
@@ -305,18 +292,27 @@ def durable_wait(
             scope_name, durable.run_id, durable.epoch, path, call, target, parking.post, ticket.park
         )
         answer: waiting.Answer = (yield [*(prepare or ()), wait_for])[-1]
-    except BaseException:
+    except BaseException as problem:
+        if sent is not None:
+            sent.end(problem)
         yield Perform(ticket.abandon, ticket.abandon_sync)
         raise
+    if sent is not None:
+        sent.end()
     if answer.word not in ("waiting", "parked"):
         ticket.drop()
         raise_refusal(durable, answer, path, call, target)
+        if durable.telemetry is not None and durable.is_last_known(path):
+            durable.telemetry.resumed(info.type, target)
         return
     # A run may wait for days: what was sent, such as the payloads of a batch, goes.
     del wait_for, answer
     if prepare:
         prepare.clear()
-    yield Perform(ticket.wait, ticket.wait_sync)
+    if durable.telemetry is None:
+        yield Perform(ticket.wait, ticket.wait_sync)
+    else:
+        yield from durable.telemetry.wait(info.type, target, Perform(ticket.wait, ticket.wait_sync))
 
 
 def raise_refusal(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from trigger_celery.bridge.hooks import Hook
+from trigger_celery.bridge.hooks import BoundHook
 from trigger_celery.bridge.schema import Schema
 from trigger_celery.bridge.signal import RunSignal
 from trigger_celery.errors import DefinitionError, DuplicateTaskIdError
@@ -19,11 +19,23 @@ from trigger_celery.model.retry import Retry
 class Queue:
     """A declared queue. The limit bounds how many of its runs execute at once; None: no limit.
 
-    Every concurrency key has the whole limit to itself.
+    Every concurrency key has the whole limit to itself; `total_concurrency_limit` bounds the sum.
+    Rates bound how many start in a time: of the whole queue, and of each key. `size_limit` bounds
+    how many wait; None is the setting `queue_size_limit`.
     """
 
     name: str
     concurrency_limit: int | None = None
+    total_concurrency_limit: int | None = None
+    rate_limit: str | None = None
+    rate_limit_per_key: str | None = None
+    size_limit: int | None = None
+
+
+QUEUE_OPTIONS = (
+    "concurrency_limit", "total_concurrency_limit", "rate_limit", "rate_limit_per_key", "size_limit",
+)  # fmt: skip
+"""What a queue may be declared with besides its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +58,12 @@ class TaskDefinition:
     declares_queue: bool = True
     """False when the task only names a queue that is declared elsewhere."""
     takes_signal: bool = False
-    hooks: Mapping[str, Hook] = field(default_factory=dict)
+    takes_init: bool = False
+    hooks: Mapping[str, BoundHook] = field(default_factory=dict)
     """Its own hooks by name."""
+    ttl: int | None = None
+    """In ms; 0 is none, whatever the settings say."""
+    machine: str | None = None
 
     @property
     def place(self) -> str:
@@ -60,29 +76,30 @@ class TaskDefinition:
             payload = self.schema.parse(payload, self.id)
         return self.call(payload, None, RunSignal())
 
-    def call(self, payload: Any, ctx: Any, signal: RunSignal) -> Any:
+    def call(self, payload: Any, ctx: Any, signal: RunSignal, init: Any = None) -> Any:
         """Call the function with what it asks for; a coroutine for async functions."""
         named: dict[str, Any] = {}
         if self.takes_ctx:
             named["ctx"] = ctx
         if self.takes_signal:
             named["signal"] = signal
+        if self.takes_init:
+            named["init"] = {} if init is None else init
         return self.function(payload, **named) if self.takes_payload else self.function(**named)
 
 
-def inspect_function(function: Callable[..., Any], task_id: str) -> tuple[bool, bool, bool]:
-    """Return whether the function takes a payload, a ctx and a signal. Raises DefinitionError.
+def inspect_function(function: Callable[..., Any], task_id: str) -> dict[str, bool]:
+    """Return whether the function takes payload, ctx, signal and init. Raises DefinitionError.
 
     The first positional parameter is the payload, whatever its name; the others go by name.
     """
-    payload = ctx = signal = False
+    payload = False
+    named = {"ctx": False, "signal": False, "init": False}
     parameters = list(inspect.signature(function).parameters.values())
     for position, parameter in enumerate(parameters):
         kind = parameter.kind
-        if parameter.name == "ctx" and kind is not parameter.POSITIONAL_ONLY:
-            ctx = True
-        elif parameter.name == "signal" and kind is not parameter.POSITIONAL_ONLY:
-            signal = True
+        if parameter.name in named and kind is not parameter.POSITIONAL_ONLY:
+            named[parameter.name] = True
         elif position == 0 and kind in (
             parameter.POSITIONAL_ONLY,
             parameter.POSITIONAL_OR_KEYWORD,
@@ -95,10 +112,10 @@ def inspect_function(function: Callable[..., Any], task_id: str) -> tuple[bool, 
             raise DefinitionError(
                 f"task {task_id!r}: parameter {parameter.name!r} of "
                 f"{function.__qualname__} is nothing a run can pass. A task takes one payload "
-                "and, by name, `ctx` and `signal`: def my_task(payload, ctx). Put further values into the "
-                "payload."
+                "and, by name, `ctx`, `signal` and `init`: def my_task(payload, ctx). Put further "
+                "values into the payload."
             )
-    return payload, ctx, signal
+    return {"payload": payload, **named}
 
 
 class Registry:
@@ -108,7 +125,8 @@ class Registry:
         self.tasks: dict[str, TaskDefinition] = {}
         self.queues: dict[str, Queue] = {}
         self.config: dict[str, Any] = {}
-        self.hooks: dict[str, list[Hook]] = {}
+        self.hooks: dict[str, dict[object, BoundHook]] = {}
+        """Those of all tasks, by what they are known by; no name without any."""
         self._listeners: list[Callable[[TaskDefinition], None]] = []
 
     def add_task(self, definition: TaskDefinition) -> None:
@@ -129,19 +147,35 @@ class Registry:
     def add_queue(self, declared: Queue) -> Queue:
         """Register a queue and return the one that counts: the first declaration of a name."""
         known = self.queues.setdefault(declared.name, declared)
-        if known.concurrency_limit != declared.concurrency_limit:
+        for option in QUEUE_OPTIONS:
+            given, before = getattr(declared, option), getattr(known, option)
+            if given == before:
+                continue
             warnings.warn(
-                f"queue {declared.name!r} is declared with concurrency_limit="
-                f"{declared.concurrency_limit} and, before, {known.concurrency_limit}: the first "
-                "counts. Declare it once and import it.",
+                f"queue {declared.name!r} is declared with {option}={given} and, before, {before}: "
+                "the first counts. Declare it once and import it.",
                 stacklevel=4,
             )
         return known
 
-    def hooks_of(self, definition: TaskDefinition, name: str) -> list[Hook]:
+    def add_hook(self, name: str, key: object, hook: BoundHook) -> None:
+        """Register a hook of all tasks; one with the same key is replaced, at its place."""
+        self.hooks.setdefault(name, {})[key] = hook
+
+    def configure_hooks(self, hooks: Mapping[str, BoundHook]) -> None:
+        """Register the hooks of the project's configuration: before all others, in place of the last."""
+        for name in {*self.hooks, *hooks}:
+            others = self.hooks.pop(name, {})
+            others.pop(_CONFIGURED, None)
+            first: dict[object, BoundHook] = {_CONFIGURED: hooks[name]} if name in hooks else {}
+            if first or others:
+                self.hooks[name] = first | others
+
+    def hooks_of(self, definition: TaskDefinition, name: str) -> list[BoundHook]:
         """Return the hooks of a name that a task's runs call: those of all tasks, then its own."""
         own = definition.hooks.get(name)
-        return [*self.hooks.get(name, ()), *((own,) if own is not None else ())]
+        everybody = self.hooks.get(name)
+        return [*(everybody.values() if everybody else ()), *((own,) if own is not None else ())]
 
     def on_task(self, listener: Callable[[TaskDefinition], None]) -> None:
         """Call *listener* for every task, those known already and those still to come."""
@@ -159,6 +193,9 @@ class Registry:
         self.queues.clear()
         self.config.clear()
         self.hooks.clear()
+
+
+_CONFIGURED = "the configuration's"
 
 
 def _same_function(one: TaskDefinition, other: TaskDefinition) -> bool:

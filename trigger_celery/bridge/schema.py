@@ -9,6 +9,7 @@ from typing import Any, Final
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
+from trigger_celery.bridge.typed_dicts import readable
 from trigger_celery.errors import DefinitionError, PayloadValidationError
 
 _ROUND_TRIP: Final[Mapping[str, Any]] = {"by_alias": True, "round_trip": True, "warnings": False}
@@ -60,7 +61,7 @@ def _functions(given: Any, where: str) -> tuple[_Function, _Function]:
         return given.model_validate, partial(given.model_dump, **_ROUND_TRIP)
     try:
         if isinstance(given, type) or hasattr(given, "__origin__"):
-            return _functions(TypeAdapter(given), where)
+            return _functions(TypeAdapter(readable(given)), where)
     except PydanticSchemaGenerationError:
         pass  # a class that pydantic does not know may still be called
     except PydanticUserError as problem:

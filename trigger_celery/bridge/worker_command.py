@@ -12,6 +12,8 @@ from celery import Celery, signals
 from celery.bin.base import CLIContext
 from celery.bin.worker import worker as worker_command
 
+from trigger_celery.bridge.worker_options import add_worker_options
+
 ASYNCIO_POOL = "trigger_celery.worker.pool:TaskPool"
 POOLS = ("asyncio", "prefork", "threads", "solo")
 DEFAULT_CONCURRENCY = 100
@@ -34,6 +36,7 @@ def choose_pool(app: Celery, pool: str | None) -> str:
 
 def run_worker(app: Celery, arguments: Sequence[str], *, quiet: bool, no_color: bool) -> None:
     """Run `celery worker` with these arguments until it ends."""
+    add_worker_options(app)
     worker_command.params.extend(app.user_options.get("worker", ()))
     worker_command.main(
         args=list(arguments),

@@ -160,6 +160,15 @@ def _lapsed(worker: WorkerState) -> Finding:
 def _unserved(unserved: UnservedRuns, others: bool) -> Finding:
     where = f"worker queue {unserved.worker_queue!r}" if unserved.worker_queue else "a worker queue"
     fix = f"start a worker with -Q {unserved.worker_queue or '<queue>'}"
+    if unserved.machine is not None:
+        where = f"machine {unserved.machine!r} of {where}"
+        return Finding(
+            "error" if others else "warning",
+            "routing",
+            f"{unserved.runs} run(s) in queue {unserved.queue!r} (such as {unserved.task!r}) wait "
+            f"for {where}, which no live worker declares",
+            f"{fix} --machines {unserved.machine}",
+        )
     return Finding(
         "error" if others else "warning",
         "routing",

@@ -84,6 +84,11 @@ def instant(value: datetime | None) -> str:
     return "" if value is None else value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
+def moment(value: datetime) -> str:
+    """Return the time of the day, with milliseconds, as the reader's clock shows it."""
+    return value.astimezone().strftime("%H:%M:%S.%f")[:-3]
+
+
 def length(value: timedelta | float | None) -> str:
     """Return a length of time (seconds, or a timedelta) in the unit that suits it."""
     if value is None:

@@ -1,43 +1,62 @@
-"""`runs list`, `runs get`, `runs cancel`."""
+"""`runs list`, `runs get`, `runs logs`, `runs cancel`, `runs replay`; `runs bulk` is in bulk.py."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import click
 
 from trigger_celery.cli import output
+from trigger_celery.cli.bulk import bulk
 from trigger_celery.cli.failure import Failure
+from trigger_celery.cli.log_text import log_text
 from trigger_celery.cli.options import ProjectGroup, json_option, project_of
+from trigger_celery.cli.payload import read_payload
+from trigger_celery.cli.run_filters import filter_options, filters_of
+from trigger_celery.engine.listing import RunPage
 from trigger_celery.errors import StateError
 from trigger_celery.model.run import Run
 from trigger_celery.sdk import runs as sdk_runs
 
+SHOWN_CHILDREN = 10
+
 
 @click.group("runs", cls=ProjectGroup)
 def runs() -> None:
-    """List, show and cancel runs."""
+    """List, show, cancel and replay runs."""
+
+
+runs.add_command(bulk)
 
 
 @runs.command("list")
-@click.option("--status", multiple=True, help="Only runs with this status (repeat for several).")
-@click.option("--task", multiple=True, help="Only runs of this task.")
-@click.option("--tag", multiple=True, help="Only runs with this tag.")
-@click.option("--queue", multiple=True, help="Only runs in this queue.")
-@click.option("--period", help="Only runs made within this time, for example 1h or 7d.")
+@filter_options
 @click.option("--limit", type=int, default=20, show_default=True, help="Runs in a page, 1 to 100.")
-@click.option("--cursor", help="Go on behind the page before; it names its cursor.")
+@click.option("--after", help="Go on with older runs; a page names its cursor.")
+@click.option("--before", help="Go back to newer runs.")
+@click.option("--all", "every", is_flag=True, help="All pages. With --json, one object a line.")
 @json_option
 @click.pass_context
-def list_(ctx: click.Context, /, as_json: bool, **filters: Any) -> None:
+def list_(ctx: click.Context, /, every: bool, as_json: bool, **given: Any) -> None:
     """List runs, newest first."""
     project = project_of(ctx)
     _ = project.trigger
-    given = {name: value for name, value in filters.items() if value not in ((), None)}
-    page = sdk_runs.list(**given).sync()
+    listed = sdk_runs.list(**filters_of(given))
+    if every and as_json:
+        for run in listed:
+            click.echo(json.dumps(run.to_dict(), ensure_ascii=False))
+        return
+    page = RunPage([*listed]) if every else listed.sync()
     if as_json:
-        shown = [run.to_dict() for run in page.runs]
-        output.print_json({"runs": shown, "next_cursor": page.next_cursor})
+        output.print_json(
+            {
+                "runs": [run.to_dict() for run in page],
+                "next_cursor": page.next_cursor,
+                "previous_cursor": page.previous_cursor,
+            }
+        )
         return
     if not page.runs:
         project.note("no runs")
@@ -45,7 +64,7 @@ def list_(ctx: click.Context, /, as_json: bool, **filters: Any) -> None:
     columns = ("ID", "TASK", "STATUS", "ATTEMPT", "CREATED", "WAITED", "TOOK", "TAGS")
     output.print_table(columns, [_row(run) for run in page.runs])
     if page.next_cursor:
-        project.note(f"more: --cursor {page.next_cursor}")
+        project.note(f"more: --after {page.next_cursor}")
 
 
 def _row(run: Run) -> tuple[str, ...]:
@@ -87,6 +106,8 @@ def _details(run: Run) -> list[tuple[str, str]]:
         ("parent", run.parent_id or ""),
         ("root", run.root_id or ""),
         ("batch", run.batch_id or ""),
+        ("replay of", run.replayed_from or ""),
+        *_children(run),
         (
             "attempts",
             f"{run.attempt_count}" + (f" of {run.max_attempts}" if run.max_attempts else ""),
@@ -112,6 +133,39 @@ def _details(run: Run) -> list[tuple[str, str]]:
     return details
 
 
+def _children(run: Run) -> list[tuple[str, str]]:
+    around = run.related_runs
+    if around is None or not around.child_count:
+        return []
+    lines = [
+        f"{child.id}  {child.task_identifier}  {child.status.value}"
+        for child in around.children[:SHOWN_CHILDREN]
+    ]
+    if around.child_count > len(lines):
+        lines.append(f"… {around.child_count:,} in all: runs list --parent {run.id}")
+    return [("children", "\n".join(lines))]
+
+
+@runs.command("logs")
+@click.argument("run_id", metavar="ID")
+@click.option("-f", "--follow", is_flag=True, help="Go on until the run has ended.")
+@click.option("--level", default="debug", show_default=True, help="Only lines from this level on.")
+@json_option
+@click.pass_context
+def logs(ctx: click.Context, run_id: str, follow: bool, level: str, as_json: bool) -> None:
+    """Print what a run said. With --json, one JSON object a line."""
+    project = project_of(ctx)
+    _ = project.trigger
+    lines = sdk_runs.logs(run_id, follow=follow, level=level)
+    for line in lines:
+        if as_json:
+            click.echo(json.dumps(line.to_dict(), ensure_ascii=False))
+        else:
+            click.echo(log_text(line))
+    if lines.dropped:
+        project.note(f"{lines.dropped:,} more lines were not kept: a log has its newest")
+
+
 @runs.command("cancel")
 @click.argument("run_ids", metavar="ID...", nargs=-1, required=True)
 @json_option
@@ -133,3 +187,34 @@ def cancel(ctx: click.Context, run_ids: tuple[str, ...], as_json: bool) -> None:
             click.echo(f"{run.id}  {run.status.value}")
     if problems:
         raise Failure("\n  ".join(problems))
+
+
+@runs.command("replay")
+@click.argument("run_id", metavar="ID")
+@click.option("--payload", help="Another payload, JSON; - reads it from stdin.")
+@click.option("--file", "file", type=click.Path(path_type=Path), help="Read it from here.")
+@click.option("--tag", "tags", multiple=True, help="Other tags (repeat for several).")
+@click.option("--queue", help="Another queue.")
+@click.option("--delay", help="Start later: 30s, 2h30m, or an ISO date.")
+@json_option
+@click.pass_context
+def replay(
+    ctx: click.Context,
+    /,
+    run_id: str,
+    payload: str | None,
+    file: Path | None,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Trigger a run again, in any status, and print the id of the new run."""
+    options = {name: value for name, value in given.items() if value not in ((), None)}
+    if payload is not None or file is not None:
+        options["payload"] = read_payload(payload, file)
+    _ = project_of(ctx).trigger
+    handle = sdk_runs.replay(run_id, **options).sync()
+    if as_json:
+        shown = {"id": handle.id, "task_identifier": handle.task_identifier}
+        output.print_json({**shown, "replayed_from": run_id})
+    else:
+        click.echo(handle.id)

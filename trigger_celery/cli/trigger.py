@@ -32,6 +32,16 @@ from trigger_celery.sdk import runs, tasks
 @click.option("--max-duration", help="How long an attempt may be active: 300, 5m.")
 @click.option("--tag", "tags", multiple=True, help="Tag the run (repeat for several).")
 @click.option("--metadata", help="Metadata, a JSON object.")
+@click.option("--ttl", help="EXPIRED if it is not begun in this time: 10m, 600; 0 for ever.")
+@click.option("--idempotency-key", help="With a key that was used before, print that run.")
+@click.option("--idempotency-key-ttl", help="How long the key counts; 30d by default.")
+@click.option("--debounce-key", help="Put the run off as long as this key comes again.")
+@click.option("--debounce-delay", help="For how long; required with --debounce-key.")
+@click.option("--debounce-mode", help="leading (the first payload counts) or trailing (the last).")
+@click.option("--debounce-max-delay", help="Put it off no longer than this in all.")
+@click.option("--machine", help="The machine preset: micro, small-1x … large-2x.")
+@click.option("--version", help="The version to run: 20260821.1.")
+@click.option("--test", is_flag=True, default=None, help="Mark it as a test, and its children.")
 @click.option("--wait", is_flag=True, help="Wait for the end and print the output; 1 if it failed.")
 @click.option("--timeout", help="Wait no longer than this, for example 30s.")
 @json_option
@@ -50,8 +60,10 @@ def trigger(
     """Make a run of TASK. PAYLOAD is JSON, or - to read it from stdin."""
     value = read_payload(payload, file)
     options = {name: option for name, option in given.items() if option not in ((), None)}
-    if "max_duration" in options:
-        options["max_duration"] = _number(options["max_duration"])
+    for name in ("max_duration", "ttl"):
+        if name in options:
+            options[name] = _number(options[name])
+    _gather_debounce(options)
     if "metadata" in options:
         options["metadata"] = parse_json(options["metadata"], "--metadata")
     seconds = None if timeout is None else parse_duration(_number(timeout), name="timeout") / 1000
@@ -67,12 +79,29 @@ def trigger(
     if wait:
         _wait(project, handle.id, seconds, as_json)
     elif as_json:
-        output.print_json({"id": handle.id, "task_identifier": handle.task_identifier})
+        output.print_json(
+            {
+                "id": handle.id,
+                "task_identifier": handle.task_identifier,
+                "is_cached": handle.is_cached,
+            }
+        )
     else:
         click.echo(handle.id)
 
 
+def _gather_debounce(options: dict[str, Any]) -> None:
+    """Turn the options of a debounce into one."""
+    names = ("key", "delay", "mode", "max_delay")
+    given = {name: options.pop(f"debounce_{name}", None) for name in names}
+    debounce = {name: value for name, value in given.items() if value is not None}
+    if debounce:
+        options["debounce"] = debounce
+
+
 def _number(text: str) -> str | float:
+    if text.strip().isdigit():
+        return int(text)
     try:
         return float(text)
     except ValueError:

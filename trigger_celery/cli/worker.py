@@ -8,6 +8,7 @@ import click
 
 from trigger_celery.bridge import project_app
 from trigger_celery.bridge.worker_command import POOLS, choose_pool, run_worker
+from trigger_celery.bridge.worker_options import MACHINES_HELP
 from trigger_celery.cli.failure import Misuse
 from trigger_celery.cli.options import ProjectCommand, project_of
 from trigger_celery.cli.project import Project
@@ -26,6 +27,7 @@ from trigger_celery.settings import environment_variable
 @click.option("-l", "--loglevel", help="debug, info, warning (the default), error or critical.")
 @click.option("-E", "--task-events", is_flag=True, help="Send events, for Flower.")
 @click.option("-n", "--hostname", help="The worker's name, such as w1@%h.")
+@click.option("--machines", metavar="PRESETS", help=MACHINES_HELP)
 @click.option("--dev-channel", hidden=True)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[CELERY OPTIONS]...")
 @click.pass_context

@@ -71,7 +71,9 @@ def next_changes(scope: str, after: str) -> Flow[tuple[str, list[Change]]]:
     feed = keys.key(scope, "changes")
     reply = yield command("XREAD", "COUNT", MOST, "BLOCK", BLOCK_MS, "STREAMS", feed, after)
     entries = reply[0][1] if reply else []
-    changes = [_change(entry_id.decode(), flat) for entry_id, flat in entries]
+    changes = [
+        _change(entry_id.decode(), flat) for entry_id, flat in entries if b"data" not in flat[::2]
+    ]
     return (entries[-1][0].decode() if entries else after), changes
 
 

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from trigger_celery.engine import keys
 from trigger_celery.engine.codec import read_links
 from trigger_celery.engine.scripts import SCRIPTS
-from trigger_celery.store.op import Arg, Call, Flow
+from trigger_celery.errors import RunLeaseLostError
+from trigger_celery.store.op import Arg, Call, Flow, command
 
-Kind = Literal["done", "failed", "retry", "lost", "back", "unknown"]
+Kind = Literal["done", "failed", "retry", "move", "lost", "back", "unknown"]
 
 
 @dataclass(slots=True)
@@ -38,6 +40,14 @@ class Grant:
     batch_id: str | None = None
     resumed: bool = False
     """The attempt waited before and lost its memory: it is executed again from the top."""
+    payload_apart: bool = False
+    """The payload is large and not here: `fetch_payload` brings it."""
+    has_data: bool = False
+    """It has metadata or streams."""
+    options: str = ""
+    """Further options of the trigger, JSON; see `admission.labels_of`."""
+    trace: str = ""
+    """The trace of OpenTelemetry that the run belongs to, as in `model/trace.py`."""
 
 
 @dataclass(slots=True)
@@ -60,9 +70,9 @@ class Exchange:
 
 
 def _grant(raw: bytes) -> Grant:
-    parts = raw.decode().split("\x1f", 17)
+    parts = raw.decode().split("\x1f", 18)
     tags = parts[11]
-    parent, root, depth = read_links(parts[12])
+    parent, root, depth, trace = read_links(parts[12])
     return Grant(
         id=parts[0],
         epoch=parts[1],
@@ -77,19 +87,32 @@ def _grant(raw: bytes) -> Grant:
         max_attempts=int(parts[10]) if parts[10] else None,
         tags=tuple(tags.split("\x1e")) if tags else (),
         payload_type=parts[16] or "application/json",
-        payload=parts[17],
+        payload=parts[18],
         parent_id=parent,
         root_id=root,
         depth=depth,
         max_duration_ms=int(parts[13]) if parts[13] else None,
         batch_id=parts[14] or None,
-        resumed=bool(parts[15]),
+        resumed="1" in parts[15],
+        has_data="d" in parts[15],
+        payload_apart="p" in parts[15],
+        options=parts[17],
+        trace=trace,
     )
 
 
 def handed(message: bytes) -> Grant:
     """Return the run that a `run …` message of the mailbox hands over."""
     return _grant(message[4:])
+
+
+def fetch_payload(scope: str, grant: Grant) -> Flow[None]:
+    """Bring a payload that did not come with its run. Raises RunLeaseLostError when it is gone."""
+    if grant.payload_apart:
+        text: bytes | None = yield command("GET", keys.key(scope, "payload", grant.id))
+        if text is None:
+            raise RunLeaseLostError(f"run {grant.id} and its payload are not there any more")
+        grant.payload, grant.payload_apart = text.decode(), False
 
 
 def _exchange(reply: Any) -> Exchange:
@@ -146,6 +169,12 @@ def finish(scope: str, op_id: str, endings: Sequence[Ending], retention: int) ->
         scope, _items(endings), _answers, op_id=op_id, retention=retention
     )
     return answers
+
+
+def holds(scope: str, run_id: str, epoch: str) -> Flow[bool]:
+    """Tell whether whoever has this epoch still executes the run, a moment ago."""
+    found = yield command("HMGET", keys.key(scope, "run", run_id), "epoch", "status")
+    return bool(found == [epoch.encode(), b"EXECUTING"])
 
 
 def start(scope: str, op_id: str, run_id: str, epoch: str) -> Flow[int | None]:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from trigger_celery.engine.admission import labels_of
+from trigger_celery.model.metadata import Folded
 from trigger_celery.model.packet import JSON, decode
 from trigger_celery.model.run import Attempt, Run, RunError, RunStatus
 
@@ -33,18 +35,29 @@ def dump_links(parent: str, root: str, depth: int) -> str:
     return f"{parent}\x1e{root}\x1e{depth}"
 
 
-def read_links(text: str) -> tuple[str | None, str | None, int]:
-    """Return the parent, the root and the depth of a run; an empty text is a run of its own."""
+def with_trace(links: str, trace: str) -> str:
+    """Return links that say, too, to which trace of OpenTelemetry the run belongs."""
+    return f"{links or dump_links('', '', 0)}\x1e{trace}" if trace else links
+
+
+def read_links(text: str) -> tuple[str | None, str | None, int, str]:
+    """Return parent, root, depth and trace of a run; an empty text is a run of its own."""
     if not text:
-        return None, None, 0
-    parent, root, depth = text.split("\x1e")
-    return parent, root, int(depth)
+        return None, None, 0, ""
+    parent, root, depth, *trace = text.split("\x1e")
+    return parent or None, root or None, int(depth), "".join(trace)
 
 
 def _body(long: str, fields: dict[str, str], name: str, type_name: str) -> Any:
     """Return a payload or output: short ones are in the run's hash, even when they are empty."""
     text = long or fields.get(name)
     return None if text is None else decode(text, fields.get(type_name, JSON))
+
+
+def _metadata(text: str, bodies: Sequence[Any]) -> Any:
+    """Return the metadata with the changes that are not folded in yet; None when there is none."""
+    changes = [entry.decode() for entry in bodies[6]] if bodies else []
+    return Folded(text, changes).document if text or changes else None
 
 
 def _attempt(raw: bytes) -> Attempt:
@@ -81,8 +94,7 @@ def run_of(run_id: str, flat: Sequence[bytes], bodies: Sequence[Any] = ()) -> Ru
         declared = bodies[5].decode()
         if declared:
             fields.setdefault("max", declared)
-    prio = int(fields.get("prio", 0))
-    parent, root, depth = read_links(fields.get("links", ""))
+    parent, root, depth, _ = read_links(fields.get("links", ""))
     tags = fields.get("tags")
     return Run(
         id=run_id,
@@ -90,9 +102,9 @@ def run_of(run_id: str, flat: Sequence[bytes], bodies: Sequence[Any] = ()) -> Ru
         task_identifier=fields["task"],
         queue=fields["queue"],
         concurrency_key=fields.get("ckey"),
-        priority=prio / 1000,
+        priority=int(fields.get("prio", 0)) / 1000,
         tags=tuple(tags.split("\x1f")) if tags else (),
-        metadata=json.loads(metadata) if metadata else None,
+        metadata=_metadata(metadata, bodies),
         payload=payload,
         output=output,
         error=RunError.from_dict(json.loads(error)) if error else None,
@@ -110,4 +122,6 @@ def run_of(run_id: str, flat: Sequence[bytes], bodies: Sequence[Any] = ()) -> Ru
         parent_id=parent,
         root_id=root,
         batch_id=fields.get("batch"),
+        expired_at=instant_of(fields, "finished") if status == RunStatus.EXPIRED else None,
+        **labels_of(fields.get("opts", "")),
     )

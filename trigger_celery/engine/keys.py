@@ -26,16 +26,21 @@ class Key:
 
 
 KEYS: tuple[Key, ...] = (
-    Key("env", (), "hash", "environment limit, virtual clocks of the worker queues, sweep times", "permanent: one per environment"),
+    Key("env", (), "hash", "environment limit, its override, burst factor and pause, default machine preset once a worker declared presets, virtual clocks of the worker queues, sweep times", "permanent: one per environment"),
     Key("clock", (), "string", "offset of the test clock in ms", "permanent: tests only"),
     Key("run", ("id",), "hash", "status, epoch, owner, attempt, task, queue, times, limits; a payload or output up to 64 bytes", "TTL run_retention + 7 days once final; the pruner at run_retention"),
     Key("payload", ("id",), "string", "payload over 64 bytes", "with its run"),
     Key("output", ("id",), "string", "output over 64 bytes", "with its run"),
     Key("error", ("id",), "string", "final error, JSON", "with its run"),
     Key("metadata", ("id",), "string", "metadata, JSON", "with its run"),
+    Key("metadata_changes", ("id",), "list", "changes of the metadata that are not folded in yet, JSON; at most 1,000 and 4 MB", "with its run"),
+    Key("metadata_before", ("id",), "hash", "metadata as it was triggered, and as it was when the attempt that changes it began", "with its run"),
+    Key("streams", ("id",), "hash", "streams of the run: token to name; at most 100", "with its run"),
+    Key("stream", ("stream", "id"), "stream", "chunks of one stream of the run, JSON; the last 10,000 and 64 MB", "with its run"),
+    Key("stream_state", ("stream", "id"), "hash", "chunks so far, bytes kept, open pipes, the last calls", "with its run"),
     Key("attempts", ("id",), "list", "failed attempts, JSON, at most 250", "with its run"),
     Key("watch", ("id",), "set", "channels of the processes that wait for the run", "TTL 1 hour after the last watcher came"),
-    Key("children", ("id",), "set", "runs that the run made", "with its run"),
+    Key("children", ("id",), "zset", "runs that the run made; score = created", "with its run"),
     Key("calls", ("id",), "hash", "durable calls of the attempt: position to what was asked for; at most 10,000", "the end of the attempt"),
     Key("steps", ("id",), "hash", "steps by name to packet type and result", "the end of the run"),
     Key("waiting", ("id",), "set", "waitpoints, runs and batches that the run waits for", "vanishes when empty"),
@@ -44,22 +49,29 @@ KEYS: tuple[Key, ...] = (
     Key("waitpoint", ("waitpoint",), "hash", "type, status, times, idempotency key, tags; an output up to 64 bytes", "TTL run_retention + 7 days once ended, which a timer sees to; the pruner at run_retention"),
     Key("waitpoint_output", ("waitpoint",), "string", "output over 64 bytes", "TTL run_retention + 7 days; the pruner at run_retention"),
     Key("wait_key", ("key",), "string", "idempotency key of a wait or token to its waitpoint", "TTL idempotency_key_ttl"),
+    Key("idem", ("key",), "string", "idempotency key of a task to the run that has it", "TTL idempotency_key_ttl; the pruner, with its run"),
+    Key("debounce", ("key",), "string", "debounce key of a task to the run that is put off", "TTL until the run starts + 1 day; the pruner, with its run"),
     Key("tokens", (), "zset", "tokens; score = created", "the pruner, with each token"),
     Key("batch", ("batch",), "hash", "status, times, number of runs, items that could not be triggered", "TTL run_retention + 7 days once ended, which a timer sees to if nobody seals it; the pruner at run_retention"),
     Key("batch_runs", ("batch",), "list", "runs in the order of the items", "with its batch"),
     Key("batch_left", ("batch",), "set", "runs that are not final", "vanishes when empty; with its batch"),
+    Key("counted", ("id",), "set", "batches besides its own that count the run", "the end of the run"),
     Key("resuming", ("queue", "key"), "zset", "runs that may go on and wait for a slot; score = queued time - priority", "vanishes when empty"),
     Key("resuming_groups", (), "zset", "queues and keys with such runs; score = when they were looked at", "vanishes when empty"),
-    Key("queue", ("queue",), "hash", "name, limit, paused, worker queues that serve it", "none once a worker declared it; else TTL run_retention + 7 days after its last use"),
+    Key("queue", ("queue",), "hash", "name, limit and its override, other bounds, paused, worker queues that serve it", "none once a worker declared it; else TTL run_retention + 7 days after its last use"),
     Key("queues", (), "hash", "queue token to queue name", "the pruner, when the queue's record is gone"),
     Key("lane", ("lane",), "zset", "pending runs of one worker queue, queue and concurrency key; score = queued time - priority", "vanishes when empty"),
     Key("lanes", ("queue",), "set", "lanes of the queue that have pending runs", "vanishes when empty"),
     Key("ready", ("worker_queue",), "zset", "lanes with pending runs and a free slot, by virtual time", "vanishes when empty"),
+    Key("gated", ("worker_queue", "queue"), "zset", "the same for one queue that is bounded as a whole; it stands itself among the ready lanes", "vanishes when empty"),
+    Key("rate", ("queue",), "string", "until when (µs) the rate of the queue is used up", "TTL until then"),
+    Key("key_rate", ("queue", "key"), "string", "until when (µs) the rate of one concurrency key is used up", "TTL until then"),
     Key("slots", (), "zset", "runs that hold a slot of the environment; score = since", "vanishes when empty"),
     Key("queue_slots", ("queue",), "zset", "runs that hold a slot of the queue", "vanishes when empty"),
     Key("key_slots", ("queue", "key"), "zset", "runs that hold a slot of one concurrency key", "vanishes when empty"),
-    Key("timers", (), "zset", "what becomes due: delays and retries of runs, waitpoint:<id>, drain:<target>, cancel:<run>, batch:<id>; score = due ms", "vanishes when empty"),
+    Key("timers", (), "zset", "what becomes due: delays and retries of runs, waitpoint:<id>, drain:<target>, cancel:<run>, batch:<id>, expire:<run>, lane:<lane>, gate:<queue>, look:<queue>:<cursor>, release:<task|queue>:<token>; score = due ms", "vanishes when empty"),
     Key("parked", ("task",), "zset", "runs whose task no live worker knows", "vanishes when empty"),
+    Key("parked_queue", ("queue",), "zset", "runs in a queue that no worker declared", "vanishes when empty"),
     Key("workers", (), "zset", "worker sessions; score = lease deadline", "vanishes when empty"),
     Key("worker", ("session",), "hash", "what the session said of itself; its last dequeue", "the session's end or the sweeper; TTL 1 day after the last renewal"),
     Key("owned", ("session",), "set", "runs the session owns", "vanishes when empty; the sweeper"),
@@ -71,12 +83,27 @@ KEYS: tuple[Key, ...] = (
     Key("index_task", ("task",), "zset", "runs of one task; score = created", "the pruner, with each run"),
     Key("index_queue", ("queue",), "zset", "runs in a queue other than their task's own; score = created", "the pruner, with each run"),
     Key("index_tag", ("tag",), "zset", "runs with one tag; score = created", "the pruner, with each run"),
-    Key("retention", (), "zset", "final runs, ended waitpoints and batches; score = when to prune", "vanishes when empty"),
+    Key("index_label", ("label",), "zset", "test runs (test), runs of one version (version-<token>) or bulk action (its id); score = created", "the pruner, with each run"),
+    Key("bulk", ("bulk",), "hash", "bulk action: type, status, filter, how far it is, counts", "TTL run_retention + 7 days once ended; the pruner at run_retention"),
+    Key("bulk_runs", ("bulk",), "list", "runs that the bulk action does next, at most 500", "the end of the bulk action"),
+    Key("bulks", (), "zset", "bulk actions; score = created", "the pruner, with each bulk action"),
+    Key("bulks_open", (), "zset", "bulk actions that are not done; score = until when a worker has it", "vanishes when empty"),
+    Key("retention", (), "zset", "final runs, ended waitpoints, batches and bulk actions; score = when to prune", "vanishes when empty"),
+    Key("logs", ("id",), "stream", "what the run said, one JSON line an entry; 10,000 lines and 4 MB at most", "with its run"),
+    Key("log_facts", ("id",), "hash", "bytes of the run's log, lines taken out of it, the last calls that added to it", "with its run"),
     Key("changes", (), "stream", "every change of a run: run, status, change number; about 10,000 entries", "permanent: trimmed at every write"),
 )  # fmt: skip
 
-TIMERS = ("waitpoint", "drain", "cancel", "batch")
+TIMERS = (
+    "waitpoint", "drain", "cancel", "batch", "expire", "lane", "gate", "look", "release",
+)  # fmt: skip
 """What timers do besides queueing a run: members of `timers` are runs, or one of these and an id."""
+
+MAX_INLINE = 128 * 1024
+"""Bytes of a payload that travel with the run to its worker; a larger one is fetched on its own."""
+
+MAX_LOG_LINES, MAX_LOG_BYTES = 10_000, 4 * 1024 * 1024
+"""What is kept of a run's log: the newest lines."""
 
 MAX_CALLS = 10_000
 """Durable calls of an attempt that are noted; it cannot wait more often."""
@@ -125,6 +152,9 @@ def preludes() -> dict[str, str]:
     for kind in TIMERS:
         lines[f"timer_{kind}"] = f"local function timer_{kind}(id) return '{kind}:'..id end"
     lines["LEGAL"] = f"local LEGAL = '|{legal}|'"
+    lines["MAX_INLINE"] = f"local MAX_INLINE = {MAX_INLINE}"
+    lines["MAX_LOG_LINES"] = f"local MAX_LOG_LINES = {MAX_LOG_LINES}"
+    lines["MAX_LOG_BYTES"] = f"local MAX_LOG_BYTES = {MAX_LOG_BYTES}"
     lines["MAX_LOSSES"] = f"local MAX_LOSSES = {MAX_LOSSES}"
     lines["MAX_CALLS"] = f"local MAX_CALLS = {MAX_CALLS}"
     lines["REQUEUE_FROM_MS"] = f"local REQUEUE_FROM_MS = {REQUEUE_FROM_MS}"

@@ -1,24 +1,22 @@
-"""Reads runs and queues: one by id, pages by filters, and waits for a run to end."""
+"""Reads runs by id, waits for a run to end, and tells what workers there are."""
 
 from __future__ import annotations
 
-import base64
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from trigger_celery.engine.codec import run_of
 from trigger_celery.engine.scripts import SCRIPTS
-from trigger_celery.errors import InvalidOptionError, PollTimeoutError, RunNotFoundError
+from trigger_celery.errors import PollTimeoutError, RunNotFoundError
 from trigger_celery.model.packet import JSON, decode
 from trigger_celery.model.run import Run, RunError, RunStatus
 from trigger_celery.store.notify import Topic
 from trigger_celery.store.op import Await, Flow, Listen, command
 
-MAX_PAGE = 100
 MAX_WORKERS = 1000
 _FIRST_LOOK = 0.5
 _LAST_LOOK = 5.0
@@ -127,110 +125,6 @@ def wait_for_end(
 
 
 @dataclass(frozen=True, slots=True)
-class RunFilter:
-    """Which runs to list; empty means any, several of a kind mean any of them."""
-
-    statuses: tuple[RunStatus, ...] = ()
-    tasks: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-    queues: tuple[str, ...] = ()
-    created_from: datetime | None = None
-    created_to: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RunPage:
-    """A page of runs, newest first, without payloads. `next_cursor` is None at the end."""
-
-    runs: list[Run] = field(default_factory=list)
-    next_cursor: str | None = None
-
-    def __iter__(self) -> Iterator[Run]:
-        return iter(self.runs)
-
-    def __len__(self) -> int:
-        return len(self.runs)
-
-
-def _cursor(text: str | None) -> tuple[str, str]:
-    if text is None:
-        return "", ""
-    try:
-        score, _, run_id = base64.urlsafe_b64decode(text.encode()).decode().partition(" ")
-        float(score)
-        if not run_id.startswith("run_"):
-            raise ValueError
-    except ValueError:
-        raise InvalidOptionError(
-            f"{text!r} is not a cursor: pass `next_cursor` of the page before, as it is"
-        ) from None
-    return score, run_id
-
-
-def _bound(value: datetime | None, otherwise: str) -> str:
-    if value is None:
-        return otherwise
-    if not isinstance(value, datetime):
-        raise InvalidOptionError(
-            f"runs.list: {value!r} is no moment: pass a datetime, or a period such as '7d'"
-        )
-    return str(int(value.timestamp() * 1000))
-
-
-def list_runs(scope: str, wanted: RunFilter, limit: int, cursor: str | None) -> Flow[RunPage]:
-    """Return one page of at most *limit* (up to 100) runs."""
-    if type(limit) is not int or not 1 <= limit <= MAX_PAGE:
-        raise InvalidOptionError(f"limit={limit!r}: a page has 1 to {MAX_PAGE} runs")
-    score, after = _cursor(cursor)
-    runs: list[Run] = []
-    while len(runs) < limit:
-        reply: Sequence[Any] = yield SCRIPTS.list_runs(
-            scope,
-            statuses="\x1f".join(wanted.statuses or tuple(RunStatus)),
-            tasks="\x1f".join(wanted.tasks),
-            queues="\x1f".join(wanted.queues),
-            tags="\x1f".join(wanted.tags),
-            oldest=_bound(wanted.created_from, "0"),
-            newest=_bound(wanted.created_to, "9999999999999"),
-            after_score=score,
-            after_id=after,
-            count=limit - len(runs),
-        )
-        runs += [run_of(run_id.decode(), flat) for run_id, flat in reply[:-1]]
-        score, after = (part.decode() for part in reply[-1])
-        if not after:
-            return RunPage(runs, None)
-    return RunPage(runs, base64.urlsafe_b64encode(f"{score} {after}".encode()).decode())
-
-
-@dataclass(frozen=True, slots=True)
-class QueueState:
-    """A queue: its limit (None for none), and how many of its runs execute and wait."""
-
-    name: str
-    concurrency_limit: int | None
-    paused: bool
-    running: int
-    queued: int
-    declared: bool
-
-
-def list_queues(scope: str) -> Flow[list[QueueState]]:
-    """Return every queue, by name."""
-    cursor = b"0"
-    found: dict[str, QueueState] = {}
-    while True:
-        cursor, queues = yield SCRIPTS.read_queues(scope, cursor=cursor)
-        for name, limit, paused, running, queued, declared in queues:
-            text = name.decode()
-            found[text] = QueueState(
-                text, int(limit) if limit else None, bool(paused), running, queued, bool(declared)
-            )
-        if cursor == b"0":
-            return [found[name] for name in sorted(found)]
-
-
-@dataclass(frozen=True, slots=True)
 class WorkerState:
     """A worker session. `alive`: its lease has not lapsed. `busy`: runs that it owns."""
 
@@ -277,6 +171,8 @@ class UnservedRuns:
     task: str
     worker_queue: str | None
     runs: int
+    machine: str | None = None
+    """The machine preset whose workers would take them."""
 
 
 def list_unserved(scope: str) -> Flow[list[UnservedRuns]]:
@@ -286,8 +182,10 @@ def list_unserved(scope: str) -> Flow[list[UnservedRuns]]:
     while True:
         cursor, *entries = yield SCRIPTS.read_unserved(scope, cursor=cursor)
         found += [
-            UnservedRuns(queue.decode(), task.decode(), name.decode() or None, runs)
-            for queue, task, name, runs in entries
+            UnservedRuns(
+                queue.decode(), task.decode(), name.decode() or None, runs, machine.decode() or None
+            )
+            for queue, task, name, runs, machine in entries
         ]
         if cursor == b"0":
             return sorted(found, key=lambda unserved: (unserved.queue, unserved.task))

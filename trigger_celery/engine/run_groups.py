@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Protocol
 
 from trigger_celery.engine.batching import read_batch
-from trigger_celery.engine.querying import MAX_PAGE, RunFilter, list_runs
+from trigger_celery.engine.listing import MAX_PAGE, RunFilter, list_runs
 from trigger_celery.store.op import Flow
 
 LAST_LOOK = 3.0
@@ -119,10 +119,9 @@ class TagGroup:
     def page(self, cursor: str | None) -> Flow[tuple[list[str], str | None]]:
         """Return the runs that are there, newest first."""
         since = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=self.oldest)
-        wanted = RunFilter(tags=self.tags[:1], created_from=since)
+        wanted = RunFilter(tags=self.tags, all_tags=True, created_from=since)
         page = yield from list_runs(self._scope, wanted, MAX_PAGE, cursor)
-        found = [run.id for run in page if set(self.tags) <= set(run.tags)]
-        return found, page.next_cursor
+        return [run.id for run in page], page.next_cursor
 
     def ended(self, run_id: str) -> None:
         """Note nothing: more may come."""

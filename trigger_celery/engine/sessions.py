@@ -7,9 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from trigger_celery.engine import queueing
 from trigger_celery.engine.codec import dump_error
+from trigger_celery.engine.machines import served
+from trigger_celery.engine.queueing import QueueDeclaration
 from trigger_celery.engine.scripts import SCRIPTS
 from trigger_celery.model.ids import op_id
+from trigger_celery.model.machine import DEFAULT_MACHINE
 from trigger_celery.model.run_error import RunError
 from trigger_celery.store.op import Arg, Flow
 
@@ -31,6 +35,9 @@ CLOSED_ERROR = json.dumps(
 )
 
 
+TTL_ERROR = dump_error(
+    RunError(None, "Run expired because the TTL (%s) was reached", type="STRING_ERROR")
+)
 PARENT_ERROR = dump_error(RunError(None, "Canceled with its parent", type="STRING_ERROR"))
 
 
@@ -59,10 +66,15 @@ class SessionDeclaration:
     info: Mapping[str, Any]
     worker_queues: Sequence[str]
     tasks: Sequence[TaskDeclaration]
-    queues: Mapping[str, int | None]
+    queues: Sequence[QueueDeclaration]
     environment_limit: int | None
     direct: bool = False
     """Whether single runs may be put into its mailbox, started, without being asked for."""
+    environment_burst: float = 1.0
+    machines: Sequence[str] = ()
+    """The machine presets whose runs it takes."""
+    default_machine: str = DEFAULT_MACHINE
+    """The preset that every worker is; known from those that take others."""
 
 
 def register(scope: str, declaration: SessionDeclaration) -> Flow[None]:
@@ -70,37 +82,33 @@ def register(scope: str, declaration: SessionDeclaration) -> Flow[None]:
     items: list[Arg] = []
     for task in declaration.tasks:
         items += (task.id, task.packed())
-    for name, limit in declaration.queues.items():
-        items += (name, "" if limit is None else limit)
+    for queue in declaration.queues:
+        items += queue.packed()
     limit = declaration.environment_limit
-    parked = yield SCRIPTS.register_session(
+    tasks, queues, regated = yield SCRIPTS.register_session(
         scope,
         items,
         None,
         session=declaration.session,
         lease=declaration.lease_ms,
         info=json.dumps(declaration.info, separators=(",", ":")),
-        serves="\x1f".join(declaration.worker_queues),
+        serves=" ".join(served(declaration.worker_queues, declaration.machines)),
+        preset=declaration.default_machine if declaration.machines else "",
         direct="1" if declaration.direct else "0",
         tasks="\x1f".join(task.id for task in declaration.tasks),
         env_limit="" if limit is None else limit,
+        burst=declaration.environment_burst,
         counts=len(declaration.tasks),
     )
-    for name in declaration.queues:
-        yield from refresh(scope, name)
-    if parked:
-        for task in declaration.tasks:
-            while (yield SCRIPTS.unpark_runs(scope, task=task.id, count=100)) == 100:
+    if regated:
+        yield from queueing.refresh_all(scope)
+    else:
+        for queue in declaration.queues:
+            yield from queueing.refresh(scope, queue.name)
+    for kind, names in (("task", tasks), ("queue", queues)):
+        for name in names:
+            while (yield SCRIPTS.unpark_runs(scope, kind=kind, name=name, count=100)) == 100:
                 pass
-
-
-def refresh(scope: str, queue: str) -> Flow[None]:
-    """Offer the queue's lanes that have room, after its limit changed, or it was paused or resumed."""
-    cursor = b"0"
-    while True:
-        cursor = yield SCRIPTS.refresh_lanes(scope, queue=queue, cursor=cursor)
-        if cursor == b"0":
-            return
 
 
 def renew(scope: str, session: str, lease_ms: int, busy: int, free: int) -> Flow[bool]:
@@ -174,9 +182,15 @@ def sweep(scope: str, lease_ms: int, interval_ms: int, retention: int) -> Flow[S
 def fire_timers(scope: str, count: int, retention: int) -> Flow[tuple[int, int | None]]:
     """Do up to *count* things that are due; returns how many, and in how many ms the next is due."""
     fired, due, now = yield SCRIPTS.fire_timers(
-        scope, count=count, op_id=op_id(), error=PARENT_ERROR, retention=retention
+        scope, count=count, op_id=op_id(), error=PARENT_ERROR, retention=retention, expiry=TTL_ERROR
     )
     return int(fired), (max(0, int(float(due)) - int(now)) if due else None)
+
+
+def read_heartbeat(scope: str, run_id: str) -> Flow[int | None]:
+    """Return when the worker that has the run last renewed its lease, in ms; None without one."""
+    renewed: bytes | None = yield SCRIPTS.read_heartbeat(scope, run_id=run_id)
+    return int(renewed) if renewed else None
 
 
 def prune(scope: str, count: int) -> Flow[int]:

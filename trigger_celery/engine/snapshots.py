@@ -24,6 +24,8 @@ class Change(NamedTuple):
     status: RunStatus | None = None
     n: int = 0
     at: datetime | None = None
+    data: bool = False
+    """Something else than the status changed: metadata or tags."""
 
 
 class Record(NamedTuple):
@@ -44,9 +46,10 @@ class Seen(NamedTuple):
 
 
 def change_of(entry: Sequence[Any]) -> Change:
-    """Return a change from the reply of a script: entry, run, status, change number."""
+    """Return a change from the reply of a script: entry, run, status, change number, data."""
     at = datetime.fromtimestamp(int(entry[0].partition(b"-")[0]) / 1000, UTC)
-    return Change(entry[1].decode(), RunStatus(entry[2].decode()), int(entry[3]), at)
+    status = RunStatus(entry[2].decode())
+    return Change(entry[1].decode(), status, int(entry[3]), at, entry[4] == b"1")
 
 
 def record_of(run_id: str, reply: Sequence[Any]) -> Record | None:
@@ -62,7 +65,7 @@ def as_of(change: Change, record: Record, seen: Seen | None) -> Run:
     run, status = record.run, change.status
     if status is None or change.n >= record.n or status.is_final:
         return run
-    attempt, failed = _attempts(status, run, seen)
+    attempt, failed = _attempts(status, run, seen, change.data)
     return replace(
         run,
         status=status,
@@ -79,11 +82,15 @@ def as_of(change: Change, record: Record, seen: Seen | None) -> Run:
     )
 
 
-def _attempts(status: RunStatus, run: Run, seen: Seen | None) -> tuple[int, int]:
+def _attempts(
+    status: RunStatus, run: Run, seen: Seen | None, data: bool = False
+) -> tuple[int, int]:
     """Return how many attempts had begun, and how many of them had failed."""
     if seen is None:
         return (1, 0) if status in _AT_WORK else (0, 0)
     attempt, failed = seen.attempt, seen.failed
+    if data:
+        return attempt, failed
     if seen.status is RunStatus.EXECUTING and (
         status is RunStatus.EXECUTING
         or (status is RunStatus.QUEUED and any(one.number == attempt for one in run.attempts))

@@ -8,15 +8,14 @@ follower's state changes between two round trips only: one that is cancelled can
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
 from collections import deque
-from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any
+from typing import Any, TypedDict, TypeVar
 
 from trigger_celery.engine import keys
+from trigger_celery.engine.following import Follower
 from trigger_celery.engine.querying import not_found
 from trigger_celery.engine.run_groups import LAST_LOOK, Group
 from trigger_celery.engine.scripts import SCRIPTS
@@ -29,98 +28,26 @@ from trigger_celery.engine.snapshots import (
     record_of,
     seen_of,
 )
+from trigger_celery.engine.streams import RunStreams
 from trigger_celery.errors import StoreUnavailableError
 from trigger_celery.model.run import Run
 from trigger_celery.store.notify import Topic
 from trigger_celery.store.op import Await, Call, Flow, Listen, Perform, Sleep
 from trigger_celery.store.stream_reader import StreamReader
 
-logger = logging.getLogger("trigger_celery.subscriptions")
-
-PATIENCE = 60.0
-"""Seconds for which a follower waits for a server that is away."""
+T = TypeVar("T")
 
 _FIRST_LOOK = 0.5
 _EXAMINED = 300
 _TOGETHER = 20
 _APART = 0.02
-_TRY_AGAIN = 0.2
-
-
-def _nothing_to_check() -> None:
-    """Return: the follower belongs to no run."""
 
 
 def _moment(entry: str) -> datetime:
     return datetime.fromtimestamp(int(entry.partition("-")[0]) / 1000, UTC)
 
 
-class Follower:
-    """Gives one snapshot after the other.
-
-    *check* is called before each look; what it raises ends the wait.
-    """
-
-    def __init__(
-        self, check: Callable[[], None] = _nothing_to_check, patience: float = PATIENCE
-    ) -> None:
-        self._ready: deque[Run] = deque()
-        self._over = False
-        self._check = check
-        self._patience = patience
-        self._begun = False
-        self._closed = False
-        self._away_since: float | None = None
-
-    def next(self) -> Flow[Run | None]:
-        """Return the next snapshot, or None at the end.
-
-        Raises StoreUnavailableError when the server is away: at once before the first snapshot,
-        later after a minute.
-        """
-        while not self._closed:
-            self._check()
-            if self._ready:
-                return self._ready.popleft()
-            if self._over:
-                return None
-            began = time.monotonic()
-            try:
-                yield from self._step()
-            except StoreUnavailableError as problem:
-                if not self._begun:
-                    raise
-                yield from self._endure(problem, began)
-            else:
-                self._begun = True
-                self._away_since = None
-        return None
-
-    def _endure(self, problem: StoreUnavailableError, began: float) -> Flow[None]:
-        if self._away_since is None:
-            self._away_since = began
-            logger.warning(
-                "a subscription waits for the server: %s",
-                problem,
-                extra={"action": "subscription_waits"},
-            )
-        elif time.monotonic() - self._away_since > self._patience:
-            self._away_since = None
-            raise problem
-        yield Sleep(_TRY_AGAIN)
-
-    def _step(self) -> Flow[None]:
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """Come to the end. Ends a wait under way."""
-        self._closed = True
-
-    def rest(self) -> None:
-        """Hold no connection until the next call."""
-
-
-class RunFollower(Follower):
+class _OneRun(Follower[T]):
     """Follows one run to its end. Its changes are announced on the process's one subscription."""
 
     def __init__(self, scope: str, run_id: str, **options: Any) -> None:
@@ -199,11 +126,81 @@ class RunFollower(Follower):
     def _show(self, change: Change, record: Record) -> None:
         run = as_of(change, record, self._seen)
         self._seen = seen_of(change.n, run, self._seen)
+        self._put(run)
+
+    def _put(self, run: Run) -> None:
+        raise NotImplementedError
+
+
+class RunFollower(_OneRun[Run]):
+    """Gives a run as it is, and as it was after each change."""
+
+    def _put(self, run: Run) -> None:
         self._ready.append(run)
         self._over = run.is_completed
 
 
-class FeedFollower(Follower):
+class RunEvent(TypedDict, total=False):
+    """A turn of a subscription with streams. `type` is "run", or the name of the `chunk`'s stream."""
+
+    type: str
+    run: Run
+    chunk: Any
+
+
+class StreamedRunFollower(_OneRun[RunEvent]):
+    """Gives a run and its changes, and the chunks of all its streams; all of them before its end."""
+
+    def __init__(self, scope: str, run_id: str, **options: Any) -> None:
+        super().__init__(scope, run_id, **options)
+        self._streams = RunStreams(scope, run_id)
+        self._latest: Run | None = None
+        self._last: Run | None = None
+        self._more = True
+
+    def _step(self) -> Flow[None]:
+        if self._topic is None or self._seen is None:
+            yield from super()._step()
+        elif self._last is not None:
+            if not (yield from self._read_streams())[1]:
+                self._ready.append({"type": "run", "run": self._last})
+                self._over = True
+        elif self._more or self._behind or (yield from self._is_news(self._topic, self._seen)):
+            n, found = yield from self._read_streams()
+            self._more = found
+            if n != self._seen.n:
+                yield from self._catch_up(self._topic, self._seen)
+
+    def _is_news(self, topic: Topic, seen: Seen) -> Flow[bool]:
+        """Wait; look at the streams in any case, which costs as little."""
+        began = time.monotonic()
+        yield Await(topic, self._pause)
+        if time.monotonic() - began >= self._pause:
+            self._pause = min(self._pause * 1.5, LAST_LOOK)
+        return not self._closed
+
+    def _read_streams(self) -> Flow[tuple[int, bool]]:
+        reply = yield from self._streams.read()
+        if reply is None:
+            raise not_found(self._id)
+        n, chunks = reply
+        if chunks:
+            self._pause = _FIRST_LOOK
+        for name, chunk in chunks:
+            run = self._last or self._latest
+            assert run is not None  # noqa: S101 - the run is read first
+            self._ready.append({"type": name, "chunk": chunk, "run": run})
+        return n, bool(chunks)
+
+    def _put(self, run: Run) -> None:
+        if run.is_completed:
+            self._last = run
+        else:
+            self._latest = run
+            self._ready.append({"type": "run", "run": run})
+
+
+class FeedFollower(Follower[Run]):
     """Follows the runs of a group by reading the feed, woken by its next entry."""
 
     def __init__(self, scope: str, group: Group, reader: StreamReader, **options: Any) -> None:

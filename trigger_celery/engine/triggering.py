@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
+from trigger_celery.engine.admission import Extras, pack
 from trigger_celery.engine.querying import wait_for_end
 from trigger_celery.engine.scripts import SCRIPTS
+from trigger_celery.errors import QueueFullError
 from trigger_celery.model.duration import Delay
 from trigger_celery.model.ids import token
 from trigger_celery.model.packet import JSON, Packet
@@ -19,7 +22,10 @@ MAX_RUNS_PER_CALL = 250
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where runs go. `declared` False: the process does not know the task, workers may."""
+    """Where runs go. `declared` False: the process does not know the task, workers may.
+
+    `ttl_ms` and `machine` are those of runs that say nothing else.
+    """
 
     task: str
     declared: bool
@@ -28,6 +34,13 @@ class Placement:
     concurrency_key: str = ""
     max_attempts: int | None = None
     max_duration_ms: int | None = None
+    ttl_ms: int = 0
+    machine: str = ""
+    preset: str = ""
+    """The machine preset that a trigger or its task names: which workers take the runs."""
+    size_limit: int = 1_000_000
+    queue_limit: int | None = None
+    """What the queue's limit becomes if nobody declared it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +71,26 @@ class NewRun:
     metadata: str = ""
     failed: str = ""
     """The error, JSON, of an item that could not be triggered: the run ends with it at once."""
+    extras: Extras | None = None
 
 
-def _item(run: NewRun) -> tuple[Arg, ...]:
-    """Return the run as arguments of `create_runs`."""
+class Triggered(NamedTuple):
+    """The run that a trigger means. `is_cached`: it was there before."""
+
+    id: str
+    is_cached: bool = False
+
+
+def _item(run: NewRun, index: int | None = None) -> tuple[Arg, ...]:
+    """Return the run as arguments of `create_runs`. *index*: its place in a batch."""
+    if run.extras is not None:
+        run_id, payload, details = _plain_item(run)
+        packed = pack(run.extras, run.placement.task, index)
+        return run_id, payload, f"{packed}\x1e{details}"
+    return _plain_item(run)
+
+
+def _plain_item(run: NewRun) -> tuple[str, Arg, str]:
     payload, delay = run.payload, run.delay
     if run.failed:
         return run.id, run.failed, _details(run, "failed", 0)
@@ -93,11 +122,12 @@ def _call(
     retention: int,
     channel: str = "",
     origin: Origin = NOWHERE,
+    decode: Callable[[Any], Any] | None = None,
 ) -> Call:
     return SCRIPTS.create_runs(
         scope,
         items,
-        None,
+        decode or _accepted,
         task=place.task,
         queue=place.queue,
         lane=_lane(place),
@@ -112,18 +142,50 @@ def _call(
         path=origin.path,
         call=origin.call,
         batch=origin.batch,
+        size_limit=place.size_limit,
+        queue_limit="" if place.queue_limit is None else place.queue_limit,
+        machine=place.preset,
     )
 
 
-def create_run(scope: str, run: NewRun, retention: int, origin: Origin = NOWHERE) -> Flow[str]:
-    """Create one run and return its id."""
-    yield create_call(scope, run, retention, origin)
-    return run.id
+def _accepted(reply: Any) -> Any:
+    """Return the reply of a call that was not refused. Raises QueueFullError."""
+    if reply[0] == b"full":
+        _, queue, size = reply
+        raise QueueFullError(
+            f"the queue {queue.decode()!r} is full: its size limit is {int(size):,} runs that wait. "
+            "Nothing was triggered. Trigger again when workers have caught up, or raise size_limit "
+            "of the queue, or the setting queue_size_limit."
+        )
+    return reply
 
 
-def create_call(scope: str, run: NewRun, retention: int, origin: Origin = NOWHERE) -> Call:
+def create_run(
+    scope: str, run: NewRun, retention: int, origin: Origin = NOWHERE
+) -> Flow[Triggered]:
+    """Create one run, or find the one that has its idempotency or debounce key."""
+    if run.extras is None or not run.extras.may_find:
+        yield create_call(scope, run, retention, origin)
+        return Triggered(run.id)
+    found: str | None = yield create_call(scope, run, retention, origin, _found)
+    return Triggered(run.id) if found is None else Triggered(found, True)
+
+
+def create_call(
+    scope: str,
+    run: NewRun,
+    retention: int,
+    origin: Origin = NOWHERE,
+    decode: Callable[[Any], Any] | None = None,
+) -> Call:
     """Return the call that creates one run."""
-    return _call(scope, run.placement, _item(run), retention, origin=origin)
+    return _call(scope, run.placement, _item(run), retention, origin=origin, decode=decode)
+
+
+def _found(reply: Any) -> str | None:
+    """Return the id of the run that was there before, if one was."""
+    word, _, run_id = _accepted(reply)[0].decode().partition(" ")
+    return run_id if word == "cached" else None
 
 
 def create_watched_run(
@@ -137,6 +199,9 @@ def create_watched_run(
 
     Raises PollTimeoutError after *timeout* seconds; None waits for ever.
     """
+    if run.extras is not None and run.extras.may_find:
+        found = yield from create_run(scope, run, retention, origin)
+        return (yield from wait_for_end(scope, found.id, timeout))
     topic = yield Listen(run.id)
     yield _call(scope, run.placement, _item(run), retention, topic.channel, origin)
     return (yield from wait_for_end(scope, run.id, timeout, topic))
@@ -164,8 +229,8 @@ def create_calls(
     groups: dict[Placement, list[Arg]] = {}
     items: list[Arg] = []
     last: Placement | None = None
-    for run in runs:
-        item = _item(run)
+    for index, run in enumerate(runs):
+        item = _item(run, index if origin.batch else None)
         if run.placement is not last:
             last = run.placement
             items = groups.setdefault(last, [])

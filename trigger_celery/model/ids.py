@@ -20,6 +20,7 @@ _PAIRS: Final = [high + low for high in _ALPHABET for low in _ALPHABET]
 _IS_RUN_ID: Final = re.compile(r"run_[0-9a-v]{26}").fullmatch
 _IS_TOKEN_ID: Final = re.compile(r"waitpoint_[0-9a-v]{26}").fullmatch
 _IS_BATCH_ID: Final = re.compile(r"batch_[0-9a-v]{26}").fullmatch
+_IS_BULK_ID: Final = re.compile(r"bulk_[0-9a-v]{26}").fullmatch
 _RANDOM_BITS: Final = 82  # below the 48 bits of milliseconds: 130 bits, 26 characters
 
 
@@ -81,6 +82,11 @@ def batch_id() -> str:
     return "batch_" + _sortable()
 
 
+def bulk_id() -> str:
+    """Return a new id of a bulk action; sorts by creation time as run ids do."""
+    return "bulk_" + _sortable()
+
+
 def waitpoint_id() -> str:
     """Return a new id of a waitpoint; sorts by creation time as run ids do."""
     return "waitpoint_" + _sortable()
@@ -122,6 +128,11 @@ def is_token_id(text: object) -> TypeGuard[str]:
 def is_batch_id(text: object) -> TypeGuard[str]:
     """Say whether *text* has the form of a batch id. Says nothing about whether it exists."""
     return isinstance(text, str) and _IS_BATCH_ID(text) is not None
+
+
+def is_bulk_id(text: object) -> TypeGuard[str]:
+    """Say whether *text* has the form of a bulk action's id. Says nothing about whether it exists."""
+    return isinstance(text, str) and _IS_BULK_ID(text) is not None
 
 
 def is_run_id(text: object) -> TypeGuard[str]:

@@ -12,6 +12,8 @@ from trigger_celery.errors import PayloadNotSerializableError, PayloadTooLargeEr
 from trigger_celery.model.rich import MAX_DEPTH, Walk, restore
 
 MAX_BYTES: Final = 10 * 1024 * 1024
+MAX_ITEM_BYTES: Final = 3 * 1024 * 1024
+"""The most that the payload of one item of a batch may have."""
 
 JSON: Final = "application/json"
 SUPER_JSON: Final = "application/super+json"  # JSON with the places of dates, sets, decimals …
@@ -53,6 +55,20 @@ def encode(
     if len(text) > limit or not text.isascii():
         _check_size(value, text, what, limit, error, too_large)
     return Packet(text, mime)
+
+
+def check_item(packet: Packet) -> Packet:
+    """Return the payload of an item of a batch. Raises PayloadTooLargeError over 3 MB."""
+    data = packet.data
+    if len(data) * 4 > MAX_ITEM_BYTES:
+        size = len(data) if data.isascii() else len(data.encode())
+        if size > MAX_ITEM_BYTES:
+            raise PayloadTooLargeError(
+                f"The payload is {size:,} bytes, over the limit of {MAX_ITEM_BYTES:,} for an item "
+                "of a batch. Trigger it on its own, or keep the data in a file, an object store or "
+                "a database and pass a reference to it."
+            )
+    return packet
 
 
 def encode_json(
@@ -190,3 +206,8 @@ def _make_dump() -> Callable[[Any], str]:
 
 
 _dump: Final = _make_dump()
+
+
+def dump_json(value: Any) -> str:
+    """Return compact JSON of what is known to be plain: dicts with text keys, lists, scalars."""
+    return _dump(value)

@@ -7,11 +7,33 @@ from dataclasses import dataclass, fields, replace
 from math import isfinite
 from typing import Any, Final
 
-from trigger_celery.errors import DefinitionError, closest
+from trigger_celery.errors import DefinitionError, InvalidOptionError, closest
+from trigger_celery.model.machine import check_machine
 
 MAX_ATTEMPTS: Final = 250
 MAX_LOSSES: Final = 3  # a run that lost its worker so often ends as CRASHED
 REQUEUE_FROM_MS: Final = 30_000  # shorter delays are waited out in the worker, the slot kept
+
+
+@dataclass(frozen=True, slots=True)
+class OutOfMemory:
+    """What follows when a run is out of memory: its next attempt is on the preset *machine*."""
+
+    machine: str
+
+    @classmethod
+    def of(cls, value: object) -> OutOfMemory:
+        """Return the option as a value. Raises DefinitionError."""
+        if isinstance(value, OutOfMemory):
+            return value
+        if not isinstance(value, Mapping) or set(value) != {"machine"}:
+            raise DefinitionError(
+                f"retry out_of_memory={value!r:.80} is not a dict such as {{'machine': 'large-1x'}}."
+            )
+        try:
+            return cls(check_machine(value["machine"]))
+        except InvalidOptionError as problem:
+            raise DefinitionError(f"retry out_of_memory: {problem}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +42,8 @@ class Retry:
 
     `max_attempts` counts the first try. The delay after attempt n is `min_timeout_in_ms` times
     `factor` to the power n-1, times a random number from 1 to 2 when `randomize`, and then cut at
-    `max_timeout_in_ms`: a delay at the cap has no jitter.
+    `max_timeout_in_ms`: a delay at the cap has no jitter. A run that is out of memory is not
+    tried again, unless `out_of_memory` names a machine with more of it: `{"machine": "large-1x"}`.
     """
 
     max_attempts: int = 3
@@ -28,9 +51,12 @@ class Retry:
     min_timeout_in_ms: int = 1000
     max_timeout_in_ms: int = 60000
     randomize: bool = True
+    out_of_memory: OutOfMemory | Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
         given: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        if given.pop("out_of_memory") is not None:
+            object.__setattr__(self, "out_of_memory", OutOfMemory.of(self.out_of_memory))
         wanted = {
             "max_attempts": f"a whole number from 1 to {MAX_ATTEMPTS}",
             "factor": "a finite number above 0, for example 2",
@@ -46,6 +72,11 @@ class Retry:
                 f"retry min_timeout_in_ms={self.min_timeout_in_ms} is above "
                 f"max_timeout_in_ms={self.max_timeout_in_ms}."
             )
+
+    @property
+    def larger_machine(self) -> str | None:
+        """The preset on which a run goes on that was out of memory."""
+        return None if self.out_of_memory is None else OutOfMemory.of(self.out_of_memory).machine
 
     @classmethod
     def of(cls, value: Retry | Mapping[str, Any] | None, *, where: str) -> Retry | None:

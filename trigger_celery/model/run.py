@@ -104,6 +104,29 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class RelatedRuns:
+    """The runs around a run, without payloads and outputs. Those that are gone are missing.
+
+    `children` are the newest 100 that the run triggered, of `child_count`; `runs.list(parent=run)`
+    finds all.
+    """
+
+    root: Run | None = None
+    parent: Run | None = None
+    children: tuple[Run, ...] = ()
+    child_count: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the runs as JSON-ready values."""
+        return {
+            "root": None if self.root is None else self.root.to_dict(),
+            "parent": None if self.parent is None else self.parent.to_dict(),
+            "children": [child.to_dict() for child in self.children],
+            "child_count": self.child_count,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """A snapshot of a run; reading it again may show another. Times are aware and in UTC."""
 
@@ -130,8 +153,11 @@ class Run:
     expired_at: datetime | None = None
     ttl: str | None = None
     idempotency_key: str | None = None
+    idempotency_key_scope: str | None = None
+    machine: str | None = None
     version: str | None = None
     is_test: bool = False
+    replayed_from: str | None = None
     depth: int = 0
     parent_id: str | None = None
     root_id: str | None = None
@@ -139,6 +165,8 @@ class Run:
     worker_queue: str | None = None
     duration_ms: int = 0
     attempts: tuple[Attempt, ...] = ()
+    related_runs: RelatedRuns | None = None
+    """Only `runs.retrieve` reads them."""
 
     @property
     def is_queued(self) -> bool:
@@ -178,6 +206,11 @@ class Run:
     is_canceled = is_cancelled
 
     @property
+    def is_replay(self) -> bool:
+        """True when the run repeats another: `replayed_from`."""
+        return self.replayed_from is not None
+
+    @property
     def queue_wait(self) -> timedelta | None:
         """The time from queued to started; None until both have happened."""
         if self.queued_at is None or self.started_at is None:
@@ -204,6 +237,7 @@ _BOOLEANS: Final = (
     "is_success",
     "is_failed",
     "is_cancelled",
+    "is_replay",
 )
 
 
@@ -215,7 +249,7 @@ def _ready(value: Any) -> Any:
         return str(value)
     if isinstance(value, datetime) and value.tzinfo is not None:
         return iso(value)
-    if isinstance(value, (RunError, Attempt)):
+    if isinstance(value, (RunError, Attempt, RelatedRuns)):
         return value.to_dict()
     if isinstance(value, tuple):
         return [_ready(item) for item in value]

@@ -30,6 +30,7 @@ MAX_BATCH: Final = 1000
 MAX_QUEUE_NAME: Final = 128
 MAX_CONCURRENCY_LIMIT: Final = 100_000
 MAX_CONCURRENCY_KEY: Final = 512
+MAX_QUEUE_SIZE: Final = 10**9
 MAX_TASK_ID: Final = 128
 MAX_PRIORITY_SECONDS: Final = 10**9
 MIN_DURATION_MS: Final = 5000
@@ -62,6 +63,30 @@ def check_concurrency_limit(value: object) -> int | None:
         raise InvalidQueueError(
             f"concurrency_limit={_shown(value)} is not a limit: pass a whole number from 0 to "
             f"{MAX_CONCURRENCY_LIMIT:,}, or None for no limit, for example concurrency_limit=4."
+        )
+    return value
+
+
+def check_total_limit(value: object) -> int | None:
+    """Return the limit of a queue over all its concurrency keys: None for none."""
+    if value is None:
+        return None
+    if type(value) is not int or not 0 <= value <= MAX_CONCURRENCY_LIMIT:
+        raise InvalidQueueError(
+            f"total_concurrency_limit={_shown(value)} is not a limit: pass a whole number from 0 to "
+            f"{MAX_CONCURRENCY_LIMIT:,}, or None for no limit over all keys."
+        )
+    return value
+
+
+def check_size_limit(value: object) -> int | None:
+    """Return how many runs may wait in a queue: None for the setting `queue_size_limit`."""
+    if value is None:
+        return None
+    if type(value) is not int or not 1 <= value <= MAX_QUEUE_SIZE:
+        raise InvalidQueueError(
+            f"size_limit={_shown(value)} is not a size: pass a whole number from 1 to "
+            f"{MAX_QUEUE_SIZE:,}, or None for that of the setting queue_size_limit."
         )
     return value
 

@@ -7,7 +7,9 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from trigger_celery.bridge.old_forms import warn_of_old_form
 from trigger_celery.errors import ConfigurationError
+from trigger_celery.sdk import instrumentation
 
 PACKAGE = "trigger_celery"
 
@@ -24,10 +26,23 @@ class _TriggerModule(ModuleType):
         return sorted(sys.modules[PACKAGE].__all__)
 
 
+class _OldModule(_TriggerModule):
+    """`trigger.v3`, from which earlier versions imported: the same names, with a warning."""
+
+    def __getattr__(self, name: str) -> Any:
+        found = super().__getattr__(name)
+        warn_of_old_form(
+            f"from {self.__name__} import {name} is the form of earlier versions: write "
+            f"from trigger import {name}"
+        )
+        return found
+
+
 def install_as_trigger() -> None:
     """Make `from trigger import task, logger, …` import from trigger_celery in this process.
 
-    Idempotent. Raises ConfigurationError when another distribution owns the name `trigger`.
+    So do `trigger.instrumentation`, and `trigger.v3`, whose names warn. Idempotent. Raises
+    ConfigurationError when another distribution owns the name `trigger`.
     """
     present = sys.modules.get("trigger")
     if isinstance(present, _TriggerModule):
@@ -41,6 +56,10 @@ def install_as_trigger() -> None:
     module.__all__ = list(sys.modules[PACKAGE].__all__)  # type: ignore[attr-defined]
     module.__path__ = []
     sys.modules["trigger"] = module
+    below = {"instrumentation": instrumentation, "v3": _OldModule("trigger.v3")}
+    for name, submodule in below.items():
+        setattr(module, name, submodule)
+        sys.modules[f"trigger.{name}"] = submodule
 
 
 def _is_taken() -> bool:

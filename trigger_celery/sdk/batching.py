@@ -10,6 +10,7 @@ from trigger_celery.bridge.binding import TriggerCelery
 from trigger_celery.bridge.durable import current_durable, durable_wait, require_run
 from trigger_celery.bridge.registry import TaskDefinition
 from trigger_celery.bridge.request import build_run
+from trigger_celery.bridge.tracing import send, sent_flow
 from trigger_celery.engine.batching import batch_calls, read_batch
 from trigger_celery.engine.codec import dump_error
 from trigger_celery.engine.querying import read_outcomes
@@ -17,13 +18,13 @@ from trigger_celery.engine.triggering import NewRun, Origin
 from trigger_celery.errors import BatchTriggerError, InputError, PayloadTooLargeError, StoreError
 from trigger_celery.model.batch import BatchItemError, BatchStatus
 from trigger_celery.model.ids import batch_id, derived_id, run_id
-from trigger_celery.model.packet import JSON, Packet
+from trigger_celery.model.packet import JSON, Packet, check_item
 from trigger_celery.model.run import RunError
 from trigger_celery.model.wait import WaitInfo
 from trigger_celery.sdk.batch_items import BatchItem, at_index
 from trigger_celery.sdk.handle import BatchHandle, RunHandle
 from trigger_celery.sdk.results import BatchResult, ResultOp, result_of
-from trigger_celery.sdk.triggering import asked
+from trigger_celery.sdk.triggering import asked, may_find
 from trigger_celery.store.op import Call, Flow, Op
 
 Target = tuple[TaskDefinition | None, str]
@@ -50,7 +51,9 @@ class _NewBatch:
     def _add(self, bound: TriggerCelery, index: int, target: Target, item: BatchItem) -> None:
         definition, task_id = target
         try:
-            self.runs.append(build_run(bound, definition, task_id, item.payload, item.options))
+            run = build_run(bound, definition, task_id, item.payload, item.options)
+            check_item(run.payload)
+            self.runs.append(run)
         except PayloadTooLargeError as problem:
             if self._strict:
                 raise at_index(problem, index) from problem
@@ -80,6 +83,17 @@ class _NewBatch:
             bound.scope, self.id, self.runs, self.errors, bound.settings.run_retention, origin
         )
 
+    def make(self, bound: TriggerCelery, origin: Origin) -> Flow[tuple[RunHandle, ...]]:
+        """Make it and return its runs, in the order of the items."""
+        yield self.calls(bound, origin)
+        if not may_find(*self.runs):
+            return tuple(RunHandle(run.id, run.placement.task) for run in self.runs)
+        found = (yield from read_batch(bound.scope, self.id)).runs
+        return tuple(
+            RunHandle(run_id, run.placement.task, run_id != run.id)
+            for run_id, run in zip(found, self.runs, strict=True)
+        )
+
     def failure(self, phase: str, problem: object) -> BatchTriggerError:
         """Return the error of a batch that could not be triggered."""
         return BatchTriggerError(
@@ -105,12 +119,13 @@ def batch_trigger(
         call = asked(name, *batch.runs) if durable is not None else name
         path = durable.begin(call)[0] if durable is not None else ""
         origin = batch.place(path, call)
+        sent = send(bound, origin, path, batch.runs)
         try:
-            yield batch.calls(bound, origin)
+            made_at = origin if sent is None else sent.origin
+            handles = yield from sent_flow(sent, batch.make(bound, made_at))
         except StoreError as problem:
             raise batch.failure("create", problem) from problem
-        handles = (RunHandle(run.id, run.placement.task) for run in batch.runs)
-        return BatchHandle(batch.id, tuple(handles))
+        return BatchHandle(batch.id, handles)
 
     return bound.op(flow(), name)
 
@@ -131,10 +146,11 @@ def _wait_flow(bound: TriggerCelery, batch: _NewBatch, name: str) -> Flow[BatchR
     position = durable.begin(call)
     origin = batch.place(position[0], noted=False)
     info = WaitInfo("batch", batch_id=batch.id, run_count=batch.count)
-    calls = batch.calls(bound, origin)
+    sent = send(bound, origin, position[0], batch.runs)
+    calls = batch.calls(bound, origin if sent is None else sent.origin)
     batch.runs.clear()  # the calls have all of it, until they are sent
     try:
-        yield from durable_wait(durable, bound.scope, position, call, batch.id, info, calls)
+        yield from durable_wait(durable, bound.scope, position, call, batch.id, info, calls, sent)
     except StoreError as problem:
         raise batch.failure("create", problem) from problem
     found = yield from read_batch(bound.scope, batch.id)

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from trigger_celery.bridge.hooks import Hook, check_hook
-from trigger_celery.bridge.registry import Queue, TaskDefinition, inspect_function
+from trigger_celery.bridge.hooks import NAMES, RENAMED, BoundHook, bind_hook, current_name
+from trigger_celery.bridge.old_forms import machine_name
+from trigger_celery.bridge.queue_option import make_queue, unknown_option, warn_of_old_form
+from trigger_celery.bridge.registry import QUEUE_OPTIONS, Queue, TaskDefinition, inspect_function
 from trigger_celery.bridge.schema import Schema
 from trigger_celery.errors import DefinitionError, UnknownTaskOptionError, closest
 from trigger_celery.model import task_options as check
 from trigger_celery.model.duration import parse_duration
 from trigger_celery.model.retry import Retry
+from trigger_celery.model.trigger_options import check_ttl
 
+T = TypeVar("T")
 MIN_DURATION = check.MIN_DURATION_MS / 1000
 
 _OPTIONS = (
-    "id", "retry", "queue", "max_duration", "description", "worker_queue", "on_wait", "on_resume",
-    "on_cancel",
+    "id", "retry", "queue", "max_duration", "ttl", "machine", "description", "worker_queue",
+    *NAMES,
 )  # fmt: skip
 
 
@@ -35,6 +39,8 @@ def refuse_unknown(unknown: Mapping[str, Any], what: str, task_id: str) -> None:
     """Refuse options that there are not. Raises UnknownTaskOptionError with the closest."""
     options = (*_OPTIONS, "schema") if what == "schema_task" else _OPTIONS
     for word in unknown:
+        if word in NAMES or word in RENAMED:
+            continue
         meant = " Use schema_task for that." if word == "schema" else closest(word, options)
         raise UnknownTaskOptionError(
             f"{what}(id={task_id!r}) has no option {word!r}.{meant} Options: {', '.join(options)}."
@@ -53,7 +59,9 @@ class Declared:
     max_duration: float | None
     worker_queue: str | None
     description: str | None
-    hooks: Mapping[str, Hook]
+    hooks: Mapping[str, BoundHook]
+    ttl: int | None = None
+    machine: str | None = None
 
     def define(self, function: Any) -> TaskDefinition:
         """Return the definition of the task with this function. Raises DefinitionError."""
@@ -64,15 +72,15 @@ class Declared:
             raise DefinitionError(
                 f"@{where}: {function.__qualname__} is a generator; a task returns one value"
             )
-        payload, ctx, signal = inspect_function(function, self.id)
+        takes = inspect_function(function, self.id)
         code = inspect.unwrap(function).__code__
         doc = str(inspect.getdoc(function) or "").split("\n", 1)[0]
         return TaskDefinition(
             id=self.id,
             function=function,
             is_async=inspect.iscoroutinefunction(function),
-            takes_payload=payload,
-            takes_ctx=ctx,
+            takes_payload=takes["payload"],
+            takes_ctx=takes["ctx"],
             queue=self.queue,
             retry=self.retry,
             schema=self.schema,
@@ -82,8 +90,11 @@ class Declared:
             file_path=code.co_filename,
             line=code.co_firstlineno,
             declares_queue=self.declares_queue,
-            takes_signal=signal,
+            takes_signal=takes["signal"],
+            takes_init=takes["init"],
             hooks=self.hooks,
+            ttl=self.ttl,
+            machine=self.machine,
         )
 
 
@@ -96,15 +107,14 @@ def declared(
     description: str | None,
     worker_queue: str | None,
     schema: Schema | None,
-    hooks: Mapping[str, Hook | None],
+    hooks: Mapping[str, Any],
+    ttl: int | str | None,
+    machine: str | Mapping[str, str] | None,
 ) -> Declared:
     """Check what a task is declared with. Raises DefinitionError."""
     check.check_task_id(task_id)
     where = f"task(id={task_id!r})"
     its_queue, declares_queue = _queue(queue, task_id, where)
-    own_hooks = {
-        name: check_hook(name, hook, where) for name, hook in hooks.items() if hook is not None
-    }
     return Declared(
         id=task_id,
         queue=its_queue,
@@ -114,8 +124,29 @@ def declared(
         max_duration=_duration(max_duration, where),
         worker_queue=worker_queue,
         description=description,
-        hooks=own_hooks,
+        hooks=_hooks(hooks, where),
+        ttl=_checked(check_ttl, ttl, where),
+        machine=_checked(machine_name, machine, where),
     )
+
+
+def _checked(check: Callable[[Any], T], value: Any, where: str) -> T | None:
+    try:
+        return None if value is None else check(value)
+    except ValueError as problem:
+        raise DefinitionError(f"{where}: {problem}") from None
+
+
+def _hooks(given: Mapping[str, Any], where: str) -> dict[str, BoundHook]:
+    bound: dict[str, BoundHook] = {}
+    for name, hook in given.items():
+        if hook is None:
+            continue
+        today = current_name(name, where)
+        if today in bound:
+            raise DefinitionError(f"{where}: {name} is {today}, which is given as well")
+        bound[today] = bind_hook(today, hook, where)
+    return bound
 
 
 def _duration(value: float | str | None, where: str) -> float | None:
@@ -144,15 +175,13 @@ def _queue(
         return Queue(check.check_queue_name(given)), False
     if isinstance(given, Mapping):
         for word in given:
-            if word not in ("name", "concurrency_limit"):
-                raise UnknownTaskOptionError(
-                    f"{where}: queue has no option {word!r}."
-                    f"{closest(word, ['name', 'concurrency_limit'])}"
-                )
-        limit = check.check_concurrency_limit(given.get("concurrency_limit"))
+            if word not in ("name", *QUEUE_OPTIONS):
+                raise UnknownTaskOptionError(f"{where}: queue has {unknown_option(word)}")
         if (name := given.get("name")) is None:
-            return Queue(f"task/{task_id}", limit), True
-        return Queue(check.check_queue_name(name), limit), "concurrency_limit" in given
+            return make_queue(f"task/{task_id}", given), True
+        found = make_queue(name, given), len(given) > 1
+        warn_of_old_form(where, given)
+        return found
     raise DefinitionError(
         f"{where}: queue={given!r} is not a queue. Write queue=queue(name='shopify', "
         "concurrency_limit=4), or queue={'concurrency_limit': 4} for the task's own queue."

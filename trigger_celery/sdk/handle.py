@@ -1,16 +1,25 @@
-"""What a trigger returns: the handle of a run."""
+"""What a trigger returns: the handle of a run, and how runs are named in calls."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from trigger_celery.engine.querying import not_found
+from trigger_celery.errors import InvalidOptionError
+from trigger_celery.model.ids import is_run_id
+from trigger_celery.model.run import Run
+
 
 @dataclass(frozen=True, slots=True)
 class RunHandle:
-    """The id of a triggered run, and its task."""
+    """The id of a triggered run, and its task.
+
+    `is_cached`: the run was there before, found by an idempotency key or a debounce key.
+    """
 
     id: str
     task_identifier: str
+    is_cached: bool = False
 
     def __str__(self) -> str:
         return self.id
@@ -32,3 +41,16 @@ class BatchHandle:
     def run_count(self) -> int:
         """How many runs were triggered."""
         return len(self.runs)
+
+
+def id_of(run: str | RunHandle | Run) -> str:
+    """Return the id of a run that is given in any form. Raises RunNotFoundError."""
+    run_id = getattr(run, "id", run)
+    if not isinstance(run_id, str):
+        raise InvalidOptionError(
+            f"{run!r} is not a run: pass the id that trigger returned (run_…), a handle or a Run"
+        )
+    if not is_run_id(run_id):
+        # Nothing with such a name can exist: the answer is the same as for an unknown run.
+        raise not_found(run_id)
+    return run_id

@@ -1,4 +1,4 @@
-"""`runs`: retrieve, list, poll, cancel, subscribe."""
+"""`runs`: retrieve, list, poll, cancel, replay, subscribe, logs; `bulk` for many at once."""
 
 from __future__ import annotations
 
@@ -8,17 +8,29 @@ from typing import Any
 
 from trigger_celery.bridge import context
 from trigger_celery.bridge.durable import current_durable, durable_wait
-from trigger_celery.engine import cancelling, querying
+from trigger_celery.engine import admission, cancelling, querying, tagging
 from trigger_celery.engine.batching import no_batch
-from trigger_celery.engine.querying import RunFilter, RunPage
+from trigger_celery.engine.listing import RunPage, list_runs
+from trigger_celery.engine.logs import LogReader
+from trigger_celery.engine.metadata import replace_metadata
+from trigger_celery.engine.relating import read_with_related
 from trigger_celery.engine.run_groups import BatchGroup, TagGroup
-from trigger_celery.engine.subscribing import FeedFollower, RunFollower
-from trigger_celery.errors import InvalidOptionError, closest
-from trigger_celery.model.duration import parse_duration
-from trigger_celery.model.ids import is_batch_id, is_run_id
+from trigger_celery.engine.subscribing import FeedFollower, RunFollower, StreamedRunFollower
+from trigger_celery.errors import InvalidOptionError, StateError, closest
+from trigger_celery.model.batch import Batch
+from trigger_celery.model.bulk import BulkAction
+from trigger_celery.model.duration import parse_delay, parse_duration
+from trigger_celery.model.ids import is_batch_id
+from trigger_celery.model.log_line import check_level
 from trigger_celery.model.run import Run, RunStatus
+from trigger_celery.model.task_options import check_metadata, check_tags
 from trigger_celery.model.wait import WaitInfo
-from trigger_celery.sdk.handle import BatchHandle, RunHandle
+from trigger_celery.sdk import bulk as bulk
+from trigger_celery.sdk.handle import BatchHandle, RunHandle, id_of
+from trigger_celery.sdk.log_lines import LogLines
+from trigger_celery.sdk.replaying import replay as replay
+from trigger_celery.sdk.run_filters import NAMES, SomeRun, TagMode, filter_of, texts_of
+from trigger_celery.sdk.run_list import RunList
 from trigger_celery.sdk.subscriptions import RunSubscription
 from trigger_celery.sdk.triggering import patience
 from trigger_celery.store.op import Flow, Op
@@ -26,22 +38,13 @@ from trigger_celery.store.op import Flow, Op
 LONGEST_WINDOW = timedelta(days=7)
 
 
-def _id(run: str | RunHandle | Run) -> str:
-    run_id = getattr(run, "id", run)
-    if not isinstance(run_id, str):
-        raise InvalidOptionError(
-            f"{run!r} is not a run: pass the id that trigger returned (run_…), a handle or a Run"
-        )
-    if not is_run_id(run_id):
-        # Nothing with such a name can exist: the answer is the same as for an unknown run.
-        raise querying.not_found(run_id)
-    return run_id
-
-
 def retrieve(run: str | RunHandle | Run) -> Op[Run]:
-    """Return the run with payload, output, error and attempts. Raises RunNotFoundError."""
+    """Return the run with payload, output, error, attempts and the runs around it.
+
+    `related_runs` has its root, its parent and its newest children. Raises RunNotFoundError.
+    """
     bound = context.current()
-    return bound.op(querying.read_run(bound.scope, _id(run)), "runs.retrieve")
+    return bound.op(read_with_related(bound.scope, id_of(run)), "runs.retrieve")
 
 
 def poll(run: str | RunHandle | Run, *, timeout: str | float | timedelta | None = None) -> Op[Run]:
@@ -54,7 +57,7 @@ def poll(run: str | RunHandle | Run, *, timeout: str | float | timedelta | None 
     run itself or one that waits for it raises WaitCycleError.
     """
     bound = context.current()
-    run_id, limit = _id(run), patience(timeout)
+    run_id, limit = id_of(run), patience(timeout)
 
     def flow() -> Flow[Run]:
         durable = current_durable()
@@ -76,13 +79,74 @@ def cancel(run: str | RunHandle | Run, *, reason: str = "Canceled by user") -> O
     count. Sync code sees it at its next call of the library. Raises RunNotFoundError.
     """
     bound = context.current()
-    run_id = _id(run)
+    run_id = id_of(run)
 
     def flow() -> Flow[Run]:
         yield from cancelling.cancel_run(bound.scope, run_id, reason, bound.settings.run_retention)
         return (yield from querying.read_run(bound.scope, run_id))
 
     return bound.op(flow(), "runs.cancel")
+
+
+def reschedule(run: str | RunHandle | Run, *, delay: str | float | timedelta | datetime) -> Op[Run]:
+    """Move the start of a delayed run, to an earlier or a later time, and return the run.
+
+    *delay* is that of a trigger: a duration from now, or a moment; one in the past is now. Called
+    again it moves it again. Raises StateError when the run is not DELAYED any more, and
+    RunNotFoundError.
+    """
+    bound = context.current()
+    run_id, due = id_of(run), parse_delay(delay)
+
+    def flow() -> Flow[Run]:
+        durable = current_durable()
+        if durable is None or not durable.replaying:
+            answer = yield from admission.reschedule_run(bound.scope, run_id, due)
+            if answer == "gone":
+                raise querying.not_found(run_id)
+            if answer != "ok":
+                raise StateError(
+                    f"run {run_id} is {answer}: only a run that is still DELAYED can be rescheduled"
+                )
+        return (yield from querying.read_run(bound.scope, run_id))
+
+    return bound.op(flow(), "runs.reschedule")
+
+
+def add_tags(run: str | RunHandle | Run, tags: str | Iterable[str]) -> Op[Run]:
+    """Add a tag, or several, to a run, whatever its status, and return it.
+
+    All or none: InvalidTagsError when it would have more than ten. Those that it has are left out.
+    Inside a run, for the run itself, there is `tags.add`. Raises RunNotFoundError.
+    """
+    bound = context.current()
+    run_id, checked = id_of(run), check_tags(tags)
+
+    def flow() -> Flow[Run]:
+        durable = current_durable()
+        if durable is None or not durable.replaying:
+            yield from tagging.add_tags(bound.scope, run_id, checked)
+        return (yield from querying.read_run(bound.scope, run_id))
+
+    return bound.op(flow(), "runs.add_tags")
+
+
+def update_metadata(run: str | RunHandle | Run, metadata: dict[str, Any]) -> Op[dict[str, Any]]:
+    """Replace the metadata of a run from outside of it, and return what it is then.
+
+    Until an hour after its end; later it raises StateError. The code of the run sees it after
+    `metadata.refresh()`. Raises RunNotFoundError, and MetadataTooLargeError over 256 KB.
+    """
+    bound = context.current()
+    run_id, text = id_of(run), check_metadata(metadata)
+
+    def flow() -> Flow[dict[str, Any]]:
+        durable = current_durable()
+        if durable is not None and durable.replaying:
+            return (yield from querying.read_run(bound.scope, run_id)).metadata or {}
+        return (yield from replace_metadata(bound.scope, run_id, text))
+
+    return bound.op(flow(), "runs.update_metadata")
 
 
 def subscribe_to_run(run: str | RunHandle | Run) -> RunSubscription:
@@ -93,17 +157,20 @@ def subscribe_to_run(run: str | RunHandle | Run) -> RunSubscription:
         async for run in runs.subscribe_to_run(handle):
             print(run.status)
 
+    `.with_streams()` gives the chunks of its streams as well.
+
     All subscriptions of a process (in async code: of an event loop) share one connection. When the
     server goes away the loop waits for it, and raises StoreUnavailableError after a minute. In a
     run it is an ordinary loop, no durable wait: the run keeps its slot, and a run executed again
     starts over with the present. The first turn raises RunNotFoundError for an unknown run.
     """
     bound = context.current()
-    run_id, check = _id(run), _check()
+    run_id, check = id_of(run), _check()
     return RunSubscription(
         bound.store,
         lambda: RunFollower(bound.scope, run_id, check=check),
         "runs.subscribe_to_run",
+        lambda: StreamedRunFollower(bound.scope, run_id, check=check),
     )
 
 
@@ -140,7 +207,7 @@ def subscribe_to_runs_with_tag(
     own while it is looped over; otherwise like `subscribe_to_run`.
     """
     bound = context.current()
-    tags, check = _texts(tag, "tag", "runs.subscribe_to_runs_with_tag"), _check()
+    tags, check = texts_of(tag, "tag", "runs.subscribe_to_runs_with_tag"), _check()
     if not tags:
         raise InvalidOptionError("runs.subscribe_to_runs_with_tag needs a tag")
     window = parse_duration(created_at, name="created_at")
@@ -158,6 +225,21 @@ def subscribe_to_runs_with_tag(
     )
 
 
+def logs(run: str | RunHandle | Run, *, follow: bool = False, level: str = "debug") -> LogLines:
+    """Return the lines of the run's log, oldest first, from *level* on; read by looping over them.
+
+        async for line in runs.logs(handle, follow=True):
+            print(line.at, line.level, line.message)
+
+    With *follow* the loop goes on until the run has ended, and has seen everything then; lines come
+    within a second. A log keeps its newest 10,000 lines and 4 MB: `.dropped` tells how many are
+    missing. The first turn raises RunNotFoundError for an unknown run.
+    """
+    bound = context.current()
+    run_id, least = id_of(run), check_level(level)
+    return LogLines(bound.store, lambda: LogReader(bound.scope, run_id, follow=follow, level=least))
+
+
 def _check() -> Callable[[], None]:
     """Return what raises when the run that this code belongs to is to stop."""
     durable = current_durable()
@@ -169,60 +251,47 @@ def list(
     status: str | RunStatus | Iterable[str] | None = None,
     task: str | Iterable[str] | None = None,
     tag: str | Iterable[str] | None = None,
+    tag_mode: TagMode = "any",
     queue: str | Iterable[str] | None = None,
+    version: str | Iterable[str] | None = None,
+    machine: str | Iterable[str] | None = None,
+    batch: str | BatchHandle | Batch | None = None,
+    parent: SomeRun | None = None,
+    root: SomeRun | None = None,
+    bulk_action: str | BulkAction | None = None,
+    is_test: bool | None = None,
     created_from: datetime | None = None,
     created_to: datetime | None = None,
-    period: str | float | None = None,
+    period: str | float | timedelta | None = None,
     limit: int = 20,
-    cursor: str | None = None,
+    after: str | None = None,
+    before: str | None = None,
     **unknown: Any,
-) -> Op[RunPage]:
+) -> RunList:
     """Return a page of runs, newest first, without payloads and outputs.
 
-    Each filter takes one value or several, which mean any of them; different filters must all
-    fit. *period* ("1h", "7d", seconds) counts back from now. *limit* is 1 to 100;
-    pass `page.next_cursor` as *cursor* for the next page, None is the end.
+    `await` it or call `.sync()` for one page; loop over it, `async for` or `for`, for all pages.
+
+    Each filter takes one value or several (at most 50), which mean any of them; with
+    `tag_mode="all"` a run must have all tags. Different filters must all fit. *parent* gives the
+    children of a run, *root* all runs below it. *version* and *machine* are what the trigger set.
+    *period* ("1h", "7d", seconds) counts back from now. *limit* is 1 to 100. Pass
+    `page.next_cursor` as *after* for older runs, `page.previous_cursor` as *before* for newer ones;
+    None is the end.
     """
-    if unknown:
-        word = next(iter(unknown))
-        names = ["status", "task", "tag", "queue", "created_from", "created_to", "period"]
-        raise InvalidOptionError(f"runs.list has no filter {word!r}.{closest(word, names)}")
-    if period is not None:
-        if created_from is not None:
-            raise InvalidOptionError("give period or created_from, not both")
-        created_from = _since(period)
-    wanted = RunFilter(
-        statuses=tuple(_status(text) for text in _texts(status, "status")),
-        tasks=_texts(task, "task"),
-        tags=_texts(tag, "tag"),
-        queues=_texts(queue, "queue"),
-        created_from=created_from,
-        created_to=created_to,
-    )
-    bound = context.current()
-    return bound.op(querying.list_runs(bound.scope, wanted, limit, cursor), "runs.list")
-
-
-def _since(period: str | float) -> datetime:
-    now = datetime.now().astimezone().timestamp()
-    return datetime.fromtimestamp(now - parse_duration(period, name="period") / 1000).astimezone()
-
-
-def _texts(value: Any, name: str, call: str = "runs.list") -> tuple[str, ...]:
-    if value is None:
-        return ()
-    values = (value,) if isinstance(value, str) else tuple(value)
-    for text in values:
-        if not isinstance(text, str) or not text or "\x1f" in text:
-            raise InvalidOptionError(f"{call}: {name}={text!r} is not a text to filter by")
-    return values
-
-
-def _status(text: str) -> RunStatus:
-    try:
-        return RunStatus(text.upper())
-    except ValueError:
-        names = [status.value for status in RunStatus]
+    given = {name: value for name, value in locals().items() if name in NAMES}
+    for word in unknown:
+        pages = ("after", "before", "limit")
         raise InvalidOptionError(
-            f"{text!r} is no status.{closest(text.upper(), names)} Statuses: {', '.join(names)}."
-        ) from None
+            f"runs.list has no filter {word!r}.{closest(word, (*NAMES, *pages))} "
+            f"Filters: {', '.join(NAMES)}. Pages: {', '.join(pages)}."
+        )
+    wanted = filter_of(given)
+    bound = context.current()
+
+    def page(cursor: str | None) -> Flow[RunPage]:
+        if cursor is None:
+            return list_runs(bound.scope, wanted, limit, after, before)
+        return list_runs(bound.scope, wanted, limit, cursor)
+
+    return RunList(bound.store, page)

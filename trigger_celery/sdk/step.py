@@ -9,8 +9,9 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 from trigger_celery.bridge import context
 from trigger_celery.bridge.context import current_scope
-from trigger_celery.bridge.durable import Durable, require_run
-from trigger_celery.engine.waiting import Record, read_record, record_step
+from trigger_celery.bridge.durable import require_run
+from trigger_celery.bridge.recalling import record_of
+from trigger_celery.engine.waiting import record_step
 from trigger_celery.errors import InvalidOptionError, OutputError, RunLeaseLostError
 from trigger_celery.model.packet import decode, encode
 from trigger_celery.store.op import Flow, Op, Perform
@@ -85,10 +86,10 @@ def _in_step(name: str) -> Iterator[None]:
 
 def _flow(scope: str, name: str, perform: Perform) -> Flow[Any]:
     durable = require_run("step.run()")
-    path, _ = durable.begin(f"step {name}")
     key = durable.step_name(name)
-    record = yield from _record(scope, durable)
+    record = yield from record_of(scope, durable)
     known = record.steps.get(key)
+    path, _ = durable.begin(f"step {name}", answered=known is not None)
     if known is not None:
         return decode(known.data, known.type)
     value = yield perform
@@ -99,15 +100,6 @@ def _flow(scope: str, name: str, perform: Perform) -> Flow[Any]:
     if kept is None:
         durable.parking.check()
         raise RunLeaseLostError(f"run {durable.run_id} belongs to another worker now")
+    if "~" in path:  # the next try may come to it again
+        record.steps[key] = kept
     return decode(kept.data, kept.type)
-
-
-def _record(scope: str, durable: Durable) -> Flow[Record]:
-    """Return the run's record; a later attempt reads what the steps of the earlier ones left."""
-    if durable.record is None:
-        found = Record()
-        if durable.attempt > 1:
-            stored = yield from read_record(scope, durable.run_id)
-            found = Record({}, stored.steps)
-        durable.record = found
-    return durable.record

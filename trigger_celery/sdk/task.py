@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from typing import Any, Generic, Protocol, TypeVar, cast, overload
+from typing import Any, Generic, TypeVar, Unpack, cast, overload
 
 from trigger_celery.bridge import context
-from trigger_celery.bridge.context import Context
-from trigger_celery.bridge.hooks import Hook
+from trigger_celery.bridge.hooks import TaskHooks
+from trigger_celery.bridge.queue_option import make_queue, unknown_option
 from trigger_celery.bridge.registry import (
     REGISTRY,
     Queue,
@@ -15,13 +15,13 @@ from trigger_celery.bridge.registry import (
 )
 from trigger_celery.bridge.result import AsyncResult
 from trigger_celery.bridge.schema import Schema
-from trigger_celery.bridge.signal import RunSignal
-from trigger_celery.errors import DefinitionError, UnknownTaskOptionError, closest
-from trigger_celery.model import task_options as check
+from trigger_celery.errors import DefinitionError, UnknownTaskOptionError
+from trigger_celery.model.machine import Machine
 from trigger_celery.model.retry import Retry
 from trigger_celery.sdk import batching, triggering
 from trigger_celery.sdk.batch_items import BatchItem, batch_items
 from trigger_celery.sdk.declaring import Declared, declared, refuse_unknown, require_id
+from trigger_celery.sdk.decorators import SchemaTaskDecorator, TaskDecorator
 from trigger_celery.sdk.handle import BatchHandle, RunHandle
 from trigger_celery.sdk.results import BatchResult, ResultOp, TaskResult
 from trigger_celery.store.op import Op
@@ -29,8 +29,6 @@ from trigger_celery.store.op import Op
 PayloadT = TypeVar("PayloadT")
 OutputT = TypeVar("OutputT")
 ValueT = TypeVar("ValueT")
-PayloadT_contra = TypeVar("PayloadT_contra", contravariant=True)
-OutputT_co = TypeVar("OutputT_co", covariant=True)
 
 MIN_DURATION = 5.0
 _NOTHING: Any = None
@@ -91,7 +89,13 @@ class Task(Generic[PayloadT, OutputT]):
             options: `delay` (duration such as "2h30m", seconds, or a datetime), `priority`
                 (seconds of head start), `queue` (name), `concurrency_key`, `max_attempts`,
                 `tags` (up to 10), `metadata` (dict, up to 256 KB), `max_duration` (active time of
-                an attempt, at least 5 seconds).
+                an attempt, at least 5 seconds), `ttl` (how long it may wait to be begun, "10m" or
+                whole seconds, 0 for ever), `idempotency_key` (text, a list, or one made by
+                `idempotency_keys.create`) and `idempotency_key_ttl` (default 30 days), `debounce`
+                ({"key", "delay", "mode", "max_delay"}), `machine` (preset), `version`, `test`.
+
+        With an idempotency or debounce key the handle may be that of a run which is there already:
+        `is_cached` tells.
         """
         return triggering.trigger(self._definition, self._definition.id, payload, options)
 
@@ -174,80 +178,6 @@ class Task(Generic[PayloadT, OutputT]):
         return f"<Task {self._definition.id!r} at {self._definition.place}>"
 
 
-class _TakesPayloadAndMore(Protocol[PayloadT_contra, OutputT_co]):
-    def __call__(
-        self, payload: PayloadT_contra, /, *, ctx: Context, signal: RunSignal
-    ) -> OutputT_co: ...
-
-
-class _TakesPayloadAndCtx(Protocol[PayloadT_contra, OutputT_co]):
-    def __call__(self, payload: PayloadT_contra, /, *, ctx: Context) -> OutputT_co: ...
-
-
-class _TakesPayloadAndSignal(Protocol[PayloadT_contra, OutputT_co]):
-    def __call__(self, payload: PayloadT_contra, /, *, signal: RunSignal) -> OutputT_co: ...
-
-
-class _TakesMore(Protocol[OutputT_co]):
-    def __call__(self, *, ctx: Context, signal: RunSignal) -> OutputT_co: ...
-
-
-class _TakesCtx(Protocol[OutputT_co]):
-    def __call__(self, *, ctx: Context) -> OutputT_co: ...
-
-
-class _TakesSignal(Protocol[OutputT_co]):
-    def __call__(self, *, signal: RunSignal) -> OutputT_co: ...
-
-
-class TaskDecorator(Protocol):
-    """What `task(…)` returns: keeps the function's payload and return types."""
-
-    @overload
-    def __call__(
-        self, function: _TakesPayloadAndMore[PayloadT, OutputT], /
-    ) -> Task[PayloadT, OutputT]: ...
-    @overload
-    def __call__(
-        self, function: _TakesPayloadAndCtx[PayloadT, OutputT], /
-    ) -> Task[PayloadT, OutputT]: ...
-    @overload
-    def __call__(
-        self, function: _TakesPayloadAndSignal[PayloadT, OutputT], /
-    ) -> Task[PayloadT, OutputT]: ...
-    @overload
-    def __call__(self, function: _TakesMore[OutputT], /) -> Task[None, OutputT]: ...
-    @overload
-    def __call__(self, function: _TakesCtx[OutputT], /) -> Task[None, OutputT]: ...
-    @overload
-    def __call__(self, function: _TakesSignal[OutputT], /) -> Task[None, OutputT]: ...
-    @overload
-    def __call__(self, function: Callable[[PayloadT], OutputT], /) -> Task[PayloadT, OutputT]: ...
-    @overload
-    def __call__(self, function: Callable[[], OutputT], /) -> Task[None, OutputT]: ...
-
-
-class SchemaTaskDecorator(Protocol):
-    """What `schema_task(…)` returns: a trigger takes what the schema turns into the payload."""
-
-    @overload
-    def __call__(
-        self, function: _TakesPayloadAndMore[PayloadT, OutputT], /
-    ) -> Task[PayloadT | Mapping[str, Any], OutputT]: ...
-    @overload
-    def __call__(
-        self, function: _TakesPayloadAndCtx[PayloadT, OutputT], /
-    ) -> Task[PayloadT | Mapping[str, Any], OutputT]: ...
-    @overload
-    def __call__(
-        self, function: _TakesPayloadAndSignal[PayloadT, OutputT], /
-    ) -> Task[PayloadT | Mapping[str, Any], OutputT]: ...
-    @overload
-    def __call__(
-        self, function: Callable[[PayloadT], OutputT], /
-    ) -> Task[PayloadT | Mapping[str, Any], OutputT]: ...
-
-
 def task(
     function: None = None,
     /,
@@ -256,12 +186,11 @@ def task(
     retry: Retry | Mapping[str, Any] | None = None,
     queue: Queue | Mapping[str, Any] | str | None = None,
     max_duration: float | str | None = None,
+    ttl: int | str | None = None,
+    machine: Machine | Mapping[str, Machine] | None = None,
     description: str | None = None,
     worker_queue: str | None = None,
-    on_wait: Hook | None = None,
-    on_resume: Hook | None = None,
-    on_cancel: Hook | None = None,
-    **unknown: Any,
+    **hooks: Unpack[TaskHooks],
 ) -> TaskDecorator:
     """Declare a task. Works before and after a Celery app is bound.
 
@@ -273,30 +202,34 @@ def task(
         queue: a `queue(...)`; the name of one that is declared elsewhere, before or after; or
             `{"concurrency_limit": n}` for the task's own queue, which is called `task/<id>`.
         max_duration: seconds (or a duration) of active time an attempt may take, at least 5.
+        ttl: how long a run may wait to be begun, as "10m" or seconds; then it is EXPIRED. 0: for
+            ever, whatever the settings say.
+        machine: the preset of its runs, such as "large-1x".
         description: a sentence for people; by default the docstring's first line.
         worker_queue: the Celery queue whose workers execute it; by default that of
             `task_routes`.
-        on_wait: called before a run of the task waits, with what it asks for by name: `payload`,
-            `ctx`, `task`, `wait`; not for waits of up to 5 seconds.
-        on_resume: called after it waited, with the same.
-        on_cancel: called when an executing run is cancelled; may ask for `signal`; 30 seconds.
-        unknown: refused, with the closest option.
+        hooks: functions that are called at points of a run's life, with what they ask for by
+            name: `init`, `middleware`, `on_start`, `on_start_attempt`, `on_wait`, `on_resume`,
+            `on_success`, `on_failure`, `on_complete`, `on_cancel`, `catch_error`, `cleanup`.
+            Any other option is refused, with the closest.
 
     Raises:
         DefinitionError: for anything that does not fit, at import.
         DuplicateTaskIdError: when another function has the id.
     """
     require_id(function, "task", id)
-    refuse_unknown(unknown, "task", id)
+    refuse_unknown(hooks, "task", id)
     checked = declared(
         id,
         retry=retry,
         queue=queue,
         max_duration=max_duration,
+        ttl=ttl,
+        machine=machine,
         description=description,
         worker_queue=worker_queue,
         schema=None,
-        hooks={"on_wait": on_wait, "on_resume": on_resume, "on_cancel": on_cancel},
+        hooks=hooks,
     )
     return cast("TaskDecorator", _decorator(checked))
 
@@ -310,12 +243,11 @@ def schema_task(
     retry: Retry | Mapping[str, Any] | None = None,
     queue: Queue | Mapping[str, Any] | str | None = None,
     max_duration: float | str | None = None,
+    ttl: int | str | None = None,
+    machine: Machine | Mapping[str, Machine] | None = None,
     description: str | None = None,
     worker_queue: str | None = None,
-    on_wait: Hook | None = None,
-    on_resume: Hook | None = None,
-    on_cancel: Hook | None = None,
-    **unknown: Any,
+    **hooks: Unpack[TaskHooks],
 ) -> SchemaTaskDecorator:
     """Declare a task whose payload is validated: when triggered, and again in the worker.
 
@@ -323,7 +255,7 @@ def schema_task(
     task's function gets the validated value. The other arguments are those of `task`.
     """
     require_id(function, "schema_task", id)
-    refuse_unknown(unknown, "schema_task", id)
+    refuse_unknown(hooks, "schema_task", id)
     if schema is None:
         raise DefinitionError(f"schema_task(id={id!r}) needs a schema: schema=MyPydanticModel")
     checked = declared(
@@ -331,28 +263,55 @@ def schema_task(
         retry=retry,
         queue=queue,
         max_duration=max_duration,
+        ttl=ttl,
+        machine=machine,
         description=description,
         worker_queue=worker_queue,
         schema=Schema(schema, f"schema_task(id={id!r})"),
-        hooks={"on_wait": on_wait, "on_resume": on_resume, "on_cancel": on_cancel},
+        hooks=hooks,
     )
     return cast("SchemaTaskDecorator", _decorator(checked))
 
 
-def queue(*, name: str, concurrency_limit: int | None = None, **unknown: Any) -> Queue:
+def queue(
+    *,
+    name: str,
+    concurrency_limit: int | None = None,
+    total_concurrency_limit: int | None = None,
+    rate_limit: str | float | None = None,
+    rate_limit_per_key: str | float | None = None,
+    size_limit: int | None = None,
+    **unknown: Any,
+) -> Queue:
     """Declare a queue that tasks share. Declare it once and import it.
 
-    At most *concurrency_limit* of its runs execute at once, over all workers; None is no limit,
-    0 starts nothing. With concurrency keys, each key has the whole limit to itself.
+    All bounds hold over all workers together, and the last worker that starts counts.
+
+    Args:
+        name: 1 to 128 of letters, digits and `._/-`.
+        concurrency_limit: the most of its runs that execute at once; None is no limit, 0 starts
+            nothing. With concurrency keys, each key has the whole limit to itself.
+        total_concurrency_limit: the most over all keys together.
+        rate_limit: how many may start in a time: `"100/m"`, with s, m, h or d; a number is per
+            second. Up to 50 a second the starts are spread evenly. Retries of 30 seconds and more,
+            and runs that are executed again after a wait, count as starts.
+        rate_limit_per_key: the same for each concurrency key.
+        size_limit: the most that wait in it, all keys together; a trigger beyond raises
+            QueueFullError. None is the setting `queue_size_limit`.
+        unknown: refused, with the closest option.
+
+    Raises InvalidQueueError, UnknownTaskOptionError.
     """
-    if unknown:
-        word = next(iter(unknown))
-        raise UnknownTaskOptionError(
-            f"queue() has no option {word!r}.{closest(word, ['name', 'concurrency_limit'])} "
-            "Options: name, concurrency_limit."
-        )
-    limit = check.check_concurrency_limit(concurrency_limit)
-    return REGISTRY.add_queue(Queue(check.check_queue_name(name), limit))
+    for word in unknown:
+        raise UnknownTaskOptionError(f"queue() has {unknown_option(word)}")
+    options = {
+        "concurrency_limit": concurrency_limit,
+        "total_concurrency_limit": total_concurrency_limit,
+        "rate_limit": rate_limit,
+        "rate_limit_per_key": rate_limit_per_key,
+        "size_limit": size_limit,
+    }
+    return REGISTRY.add_queue(make_queue(name, options))
 
 
 def _decorator(checked: Declared) -> Callable[[Any], Task[Any, Any]]:

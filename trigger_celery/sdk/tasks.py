@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from trigger_celery.bridge import context, durable
-from trigger_celery.bridge.hooks import check_hook
-from trigger_celery.bridge.registry import REGISTRY
+from trigger_celery.bridge.old_forms import warn_of_old_form
 from trigger_celery.bridge.request import build_run
+from trigger_celery.bridge.tracing import send, sent_flow
 from trigger_celery.engine import querying
 from trigger_celery.engine.triggering import create_watched_run
 from trigger_celery.model.run import Run
 from trigger_celery.sdk import batching, triggering
 from trigger_celery.sdk.batch_items import BatchItem, batch_items
 from trigger_celery.sdk.handle import BatchHandle, RunHandle
+from trigger_celery.sdk.hooks import HookRegistrar
 from trigger_celery.sdk.results import BatchResult, ResultOp, TaskResult
 from trigger_celery.sdk.triggering import patience
 from trigger_celery.store.op import Flow, Op
@@ -64,9 +65,17 @@ def trigger_and_poll(
 ) -> Op[Run]:
     """Make a run and wait until it is final; returns the run, whatever its outcome.
 
+    The older form of `runs.poll(tasks.trigger(…).sync())`, and warns of it; in a run, of
+    `tasks.trigger_and_wait`.
+
     Blocks its caller: not for a web view. Raises PollTimeoutError after *timeout*; the
     run goes on. None waits for ever; in a run that is a wait like any other, which holds no slot.
     """
+    warn_of_old_form(
+        "tasks.trigger_and_poll is the form of earlier versions: write "
+        "runs.poll(await tasks.trigger(…), timeout=…), in sync code "
+        "runs.poll(tasks.trigger(…).sync()).sync(), and in a run tasks.trigger_and_wait(…)"
+    )
     bound = context.current()
     run = build_run(bound, triggering.unvalidated(task_id), task_id, payload, options)
     limit = patience(timeout)
@@ -77,42 +86,83 @@ def trigger_and_poll(
             result = yield from triggering.child_flow(bound, run, "trigger_and_poll")
             return (yield from querying.read_run(bound.scope, result.id))
         origin = triggering.placed(run, "trigger_and_poll")
-        return (yield from create_watched_run(bound.scope, run, retention, limit, origin))
+        sent = send(bound, origin, origin.path, (run,))
+        made_at = origin if sent is None else sent.origin
+        flow = create_watched_run(bound.scope, run, retention, limit, made_at)
+        return (yield from sent_flow(sent, flow))
 
     return bound.op(flow(), "tasks.trigger_and_poll")
 
 
-HookT = TypeVar("HookT", bound=Callable[..., Any])
+init = HookRegistrar(
+    "init",
+    """Call a function before each attempt; the dict that it returns is given to others as `init`.
 
+    The dicts of several are merged, the task's own last. Called again when a run that waited is
+    executed again from the top.
+    """,
+)
+middleware = HookRegistrar(
+    "middleware",
+    """Put a function around every attempt: `async def around(payload, ctx, next)`.
 
-def on_wait(hook: HookT) -> HookT:
-    """Call *hook* in every run before it waits; for one task there is `task(on_wait=…)`.
+    It calls `next()` once, which executes what is inside, the task's errors included, and returns
+    an AttemptOutcome. The first that is registered is the outermost.
+    """,
+)
+on_start = HookRegistrar(
+    "on_start", "Call a function before a run's first attempt; its error fails the attempt."
+)
+on_start_attempt = HookRegistrar(
+    "on_start_attempt", "Call a function before every attempt; its error fails the attempt."
+)
+on_success = HookRegistrar(
+    "on_success",
+    "Call a function after a run succeeded, before that is recorded; it may ask for `output`.",
+)
+on_failure = HookRegistrar(
+    "on_failure",
+    """Call a function when a run fails for good, before that is recorded; it may ask for `error`.
 
-    It may ask for `payload`, `ctx`, `task` (the id) and `wait` (a WaitInfo), and may be async.
+    Not called for attempts that are retried, nor for runs that are cancelled, time out or expire.
+    """,
+)
+on_complete = HookRegistrar(
+    "on_complete",
+    "Call a function after `on_success` or `on_failure`; it may ask for `result`, an AttemptOutcome.",
+)
+on_wait = HookRegistrar(
+    "on_wait",
+    """Call a function in every run before it waits; it may ask for `wait`, a WaitInfo.
+
     Not called for waits of up to 5 seconds, nor around retries.
-    """
-    return _add_hook("on_wait", hook)
-
-
-def on_resume(hook: HookT) -> HookT:
-    """Call *hook* in every run after it waited; it may ask for what `on_wait` may.
+    """,
+)
+on_resume = HookRegistrar(
+    "on_resume",
+    """Call a function in every run after it waited; it may ask for what `on_wait` may.
 
     Not called for a wait that ended while the run was not in memory: its replay goes on from the
     record.
-    """
-    return _add_hook("on_resume", hook)
+    """,
+)
+on_cancel = HookRegistrar(
+    "on_cancel",
+    """Call a function in every executing run that is cancelled; all have 30 seconds together.
 
+    In a run, it is registered for this run alone. Not called for runs that have not started or
+    that wait.
+    """,
+)
+catch_error = HookRegistrar(
+    "catch_error",
+    """Call a function when an attempt failed, to decide what follows: see CatchErrorResult.
 
-def on_cancel(hook: HookT) -> HookT:
-    """Call *hook* in every executing run that is cancelled; all hooks have 30 seconds together.
-
-    It may ask for `payload`, `ctx`, `task` and `signal`. Not called for runs that have not
-    started or that wait.
-    """
-    return _add_hook("on_cancel", hook)
-
-
-def _add_hook(name: str, hook: HookT) -> HookT:
-    check_hook(name, hook, f"tasks.{name}")
-    REGISTRY.hooks.setdefault(name, []).append(hook)
-    return hook
+    A task's own is asked first. The first that returns something decides.
+    """,
+)
+handle_error = HookRegistrar("handle_error", "The old name of `catch_error`.")
+cleanup = HookRegistrar(
+    "cleanup",
+    "Call a function at the end of every attempt, whatever its outcome; its error fails the attempt.",
+)

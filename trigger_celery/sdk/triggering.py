@@ -13,8 +13,9 @@ from trigger_celery.bridge.binding import TriggerCelery
 from trigger_celery.bridge.durable import current_durable, durable_wait, require_run
 from trigger_celery.bridge.registry import REGISTRY, TaskDefinition
 from trigger_celery.bridge.request import build_run
+from trigger_celery.bridge.tracing import send, sent_flow
 from trigger_celery.engine.querying import read_outcomes
-from trigger_celery.engine.triggering import NOWHERE, NewRun, Origin, create_call
+from trigger_celery.engine.triggering import NOWHERE, NewRun, Origin, create_call, create_run
 from trigger_celery.model.duration import parse_duration
 from trigger_celery.model.task_options import check_task_id
 from trigger_celery.model.wait import WaitInfo
@@ -32,8 +33,13 @@ def trigger(
 
     def flow() -> Flow[RunHandle]:
         origin = placed(run, "trigger")
-        yield create_call(bound.scope, run, bound.settings.run_retention, origin)
-        return RunHandle(run.id, task_id)
+        sent = send(bound, origin, origin.path, (run,))
+        if sent is None:
+            made = yield from create_run(bound.scope, run, bound.settings.run_retention, origin)
+        else:
+            retention = bound.settings.run_retention
+            made = yield from sent.around(create_run(bound.scope, run, retention, sent.origin))
+        return RunHandle(made.id, task_id, made.is_cached)
 
     return bound.op(flow(), "trigger")
 
@@ -80,15 +86,37 @@ def trigger_and_wait(
 def child_flow(bound: TriggerCelery, run: NewRun, how: str) -> Flow[TaskResult[Any]]:
     """Make a child run and wait for it; in a run."""
     durable = require_run(f"{how}()")
+    retention = bound.settings.run_retention
+    if may_find(run):
+        # Which run it is, is noted first, so that a replay waits for the same.
+        origin = placed(run, how)
+        sent = send(bound, origin, origin.path, (run,))
+        made_at = origin if sent is None else sent.origin
+        found = yield from sent_flow(sent, create_run(bound.scope, run, retention, made_at))
+        del run
+        call = f"{how} {found.id}"
+        info = WaitInfo("task", run_id=found.id)
+        yield from durable_wait(durable, bound.scope, durable.begin(call), call, found.id, info)
+        [outcome] = yield from read_outcomes(bound.scope, [found.id])
+        return result_of(outcome)
     call = asked(how, run)
     position = durable.begin(call)
     child = run.id = durable.id_of("run", position[0])
-    prepare = [create_call(bound.scope, run, bound.settings.run_retention, durable.origin())]
+    origin = durable.origin()
+    sent = send(bound, origin, position[0], (run,))
+    if sent is not None:
+        origin = sent.origin
+    prepare = [create_call(bound.scope, run, retention, origin)]
     del run  # with its payload: the call has it until it is sent
     info = WaitInfo("task", run_id=child)
-    yield from durable_wait(durable, bound.scope, position, call, child, info, prepare)
+    yield from durable_wait(durable, bound.scope, position, call, child, info, prepare, sent)
     [outcome] = yield from read_outcomes(bound.scope, [child])
     return result_of(outcome)
+
+
+def may_find(*runs: NewRun) -> bool:
+    """Whether a run that is there already may be the answer."""
+    return any(run.extras is not None and run.extras.may_find for run in runs)
 
 
 def patience(timeout: str | float | timedelta | None) -> float | None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar, overload
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
 
 from trigger_celery.bridge import context
 from trigger_celery.bridge.binding import TriggerCelery
 from trigger_celery.bridge.durable import Durable, current_durable, durable_wait, require_run
+from trigger_celery.bridge.old_forms import warn_of_old_form
+from trigger_celery.bridge.typed_dicts import readable
 from trigger_celery.engine import waitpoints
 from trigger_celery.engine.waitpoints import NewWaitpoint, Noted, TokenFilter
 from trigger_celery.errors import (
@@ -172,14 +174,12 @@ def for_token(
     `token=` and `timeout_in_seconds=` are old spellings: pass the token first, and give the
     timeout to `create_token`. A timeout given here counts for everybody who waits for the token.
 
-    Raises OutsideRunError and TokenNotFoundError.
+    Raises OutsideRunError, TokenNotFoundError, InvalidOptionError for what is no type.
     """
     if token is not None or timeout_in_seconds is not None:
-        warnings.warn(
-            "wait.for_token(token=…, timeout_in_seconds=…) is the old form: write "
-            "wait.for_token(token) and wait.create_token(timeout=…)",
-            DeprecationWarning,
-            stacklevel=2,
+        warn_of_old_form(
+            "wait.for_token(token=…, timeout_in_seconds=…) is the form of earlier versions: write "
+            "wait.for_token(token) and wait.create_token(timeout=…)"
         )
     token_id = _token_id(token_or_id if token_or_id is not None else token)
     shorten = (
@@ -187,7 +187,7 @@ def for_token(
         if timeout_in_seconds is None
         else parse_duration(timeout_in_seconds, name="timeout_in_seconds")
     )
-    adapter: TypeAdapter[Any] | None = None if result_type is None else TypeAdapter(result_type)
+    adapter = None if result_type is None else _adapter(result_type)
     bound = context.current()
     require_run("wait.for_token()")
     flow = _token_flow(bound.scope, token_id, shorten, adapter)
@@ -365,6 +365,15 @@ def _token_flow(
         )
         return TokenResult(False, None, problem)
     return TokenResult(True, _fitting(token, adapter))
+
+
+def _adapter(result_type: Any) -> TypeAdapter[Any]:
+    try:
+        return TypeAdapter(readable(result_type))
+    except PydanticUserError as problem:
+        raise InvalidOptionError(
+            f"wait.for_token(result_type={result_type!r:.60}): {problem.message}"
+        ) from problem
 
 
 def _fitting(token: Token, adapter: TypeAdapter[Any] | None) -> Any:

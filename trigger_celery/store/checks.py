@@ -25,13 +25,13 @@ OLDEST: Final = {"redis": (6, 2), "valkey": (7, 2)}
 MAX_SKEW: Final = 5.0
 
 COMMANDS: Final = (
-    "SET k v PX 1000", "GET k", "DEL k", "EXISTS k", "PTTL k", "PEXPIRE k 1000", "PERSIST k", "TIME",
+    "SET k v PX 1000", "GET k", "GETRANGE k 0 1", "DEL k", "EXISTS k", "PTTL k", "PEXPIRE k 1000", "PERSIST k", "TIME",
     "PUBLISH k v", "HSET k f v", "HGET k f", "HMGET k f", "HGETALL k",
-    "HINCRBY k f 1", "HDEL k f", "HLEN k", "HSCAN k 0", "ZADD k 1 v", "ZCARD k", "ZCOUNT k 0 1",
-    "ZSCORE k v", "ZREVRANK k v", "ZRANGE k 0 1", "ZREVRANGE k 0 1",
+    "HINCRBY k f 1", "HDEL k f", "HLEN k", "HSETNX k f v", "HEXISTS k f", "HKEYS k", "HSCAN k 0", "ZADD k 1 v", "ZCARD k", "ZCOUNT k 0 1",
+    "ZSCORE k v", "ZMSCORE k v", "ZRANGE k 0 1", "ZREVRANGE k 0 1",
     "ZRANGEBYSCORE k 0 1", "ZREVRANGEBYSCORE k 1 0", "ZREM k v", "ZPOPMIN k", "SADD k v",
     "SREM k v", "SCARD k", "SISMEMBER k v", "SMEMBERS k", "SPOP k", "SRANDMEMBER k 1", "SSCAN k 0",
-    "RPUSH k v", "LRANGE k 0 1", "LTRIM k 0 1", "XADD k * f v", "XLEN k", "XRANGE k - +", "XREVRANGE k + -",
+    "RPUSH k v", "LINDEX k 0", "LPOS k v", "LLEN k", "LSET k 0 v", "LRANGE k 0 1", "LTRIM k 0 1", "XADD k * f v", "XDEL k 1-1", "XLEN k", "XRANGE k - +", "XREVRANGE k + -",
 )  # fmt: skip
 """What the scripts call, each in a valid form; `k` is the key of the probe."""
 

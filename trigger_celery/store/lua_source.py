@@ -15,6 +15,7 @@ _FUNCTION = re.compile(r"^local function (\w+)\((?:.* end\n|(?s:.*?)^end\n)", re
 _CALL = re.compile(r"(?<!function )\b(\w+)\(")
 _QUOTED = re.compile(r"('[^']*')")
 _WORD = re.compile(r"\w+")
+_FIELD = re.compile(r"(?<!\.)\.\w+")
 _PIECE = re.compile(rf"{_FUNCTION.pattern}|^local ([A-Z_]+) = \{{\n(?s:.*?)^\}}\n", re.MULTILINE)
 _DECLARED = re.compile(r"\b(?:local|for) ((?:\w+, )*\w+)")
 _DECLARED_OUTSIDE = re.compile(r"^local ((?:\w+, )*\w+)", re.MULTILINE)
@@ -140,7 +141,7 @@ def _filled(function: str, moved: Sequence[str], outer: Collection[str]) -> str:
     for piece in moved:
         signature = piece.partition("\n")[0]
         own = _words(_DECLARED.findall(piece)) | set(_WORD.findall(signature))
-        used = set(_WORD.findall(_QUOTED.sub("", piece)))
+        used = set(_WORD.findall(_FIELD.sub("", _QUOTED.sub("", piece))))
         if hidden := hides & (used - own):
             raise ValueError(f"{head}): a parameter hides {hidden} from {signature}")
     return "".join((head, end, *moved, tail))

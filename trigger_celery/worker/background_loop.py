@@ -57,25 +57,33 @@ class BackgroundLoop:
         When the waiting thread is interrupted (soft time limit, terminate), the coroutine is
         cancelled and gets a few seconds to end.
         """
-        loop = self._running()
-        outcome: _Outcome[T] = _Outcome()
-        context = contextvars.copy_context()
+        return run_on_loop(self._running(), coroutine, attach)
 
-        def begin() -> None:
-            # Not by the task factory: this is the first task of the run, not one that it makes.
-            outcome.task = asyncio.Task(coroutine, loop=loop, context=context)
-            if attach is not None:
-                attach(outcome.task)
-            outcome.task.add_done_callback(outcome.settle)
 
-        loop.call_soon_threadsafe(begin)
-        try:
-            outcome.done.wait()
-        except BaseException:
-            loop.call_soon_threadsafe(outcome.cancel)
-            outcome.done.wait(CANCEL_GRACE)
-            raise
-        return outcome.result()
+def run_on_loop(
+    loop: asyncio.AbstractEventLoop,
+    coroutine: Coroutine[Any, Any, T],
+    attach: Callable[[asyncio.Task[Any]], None] | None = None,
+) -> T:
+    """Run the coroutine on another thread's loop, in the caller's context; see `run`."""
+    outcome: _Outcome[T] = _Outcome()
+    context = contextvars.copy_context()
+
+    def begin() -> None:
+        # Not by the task factory: this is the first task of the run, not one that it makes.
+        outcome.task = asyncio.Task(coroutine, loop=loop, context=context)
+        if attach is not None:
+            attach(outcome.task)
+        outcome.task.add_done_callback(outcome.settle)
+
+    loop.call_soon_threadsafe(begin)
+    try:
+        outcome.done.wait()
+    except BaseException:
+        loop.call_soon_threadsafe(outcome.cancel)
+        outcome.done.wait(CANCEL_GRACE)
+        raise
+    return outcome.result()
 
 
 class _Outcome(Generic[T]):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from celery import bootsteps, signals
 
 from trigger_celery.bridge.binding import TriggerCelery, binding_of
+from trigger_celery.worker.background_loop import BACKGROUND
 from trigger_celery.worker.celery_internals import consumed_queues
+from trigger_celery.worker.crashed_runs import CrashedRuns
 from trigger_celery.worker.loop_consumer import LoopConsumer
 from trigger_celery.worker.pool import TaskPool
 from trigger_celery.worker.session import ServiceRunner, WorkerSession
@@ -25,8 +28,9 @@ class RunWorker(bootsteps.StartStopStep):
 
     requires = ("celery.worker.components:Pool",)
 
-    def __init__(self, worker: Any, **kwargs: Any) -> None:
+    def __init__(self, worker: Any, machines: Sequence[str] | None = None, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
+        self._machines = machines
         self._trigger: TriggerCelery | None = binding_of(worker.app)
         self._session: WorkerSession | None = None
         self._services: ServiceRunner | None = None
@@ -39,12 +43,18 @@ class RunWorker(bootsteps.StartStopStep):
     def start(self, worker: Any) -> None:
         """Register and begin to pull runs."""
         assert self._trigger is not None  # noqa: S101 - include_if
+        if self._trigger.telemetry is not None:  # an unfit one ends the worker here, not its runs
+            logger.info("runs are traced", extra={"action": "telemetry_on"})
         names = consumed_queues(worker)
         ours = isinstance(worker.pool, TaskPool)
         pool_name = "asyncio" if ours else type(worker.pool).__module__.rsplit(".", 1)[-1]
-        self._session = WorkerSession(self._trigger, worker, names, pool_name)
+        machines = self._trigger.settings.machines if self._machines is None else self._machines
+        self._session = WorkerSession(self._trigger, worker, names, pool_name, machines)
         self._session.direct = ours
-        self._services = ServiceRunner(self._trigger)
+        crashed = CrashedRuns(
+            self._trigger, lambda: worker.pool.loop if ours else BACKGROUND.loop()
+        )
+        self._services = ServiceRunner(self._trigger, crashed.tell)
         kind = LoopConsumer if ours else ThreadConsumer
         self._consumer = kind(self._trigger, worker, self._session, self._services)
         self._session.start()
@@ -53,8 +63,9 @@ class RunWorker(bootsteps.StartStopStep):
         signals.worker_shutting_down.connect(self._on_shutting_down, weak=False)
         signals.worker_shutdown.connect(self._on_shutdown, weak=False)
         logger.info(
-            "runs of %s are served as %s",
+            "runs of %s%s are served as %s",
             ", ".join(names),
+            f", and for machines {', '.join(machines)}," if machines else "",
             self._session.id,
             extra={"action": "session_started", "session": self._session.id},
         )

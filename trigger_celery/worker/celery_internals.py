@@ -14,7 +14,7 @@ from billiard.process import current_process
 from celery import _state
 from celery.app.trace import build_tracer
 from celery.concurrency.base import BasePool, apply_target
-from celery.exceptions import Ignore, Retry
+from celery.exceptions import Ignore, Retry, WorkerLostError
 from celery.utils.nodenames import gethostname
 from celery.utils.threads import get_ident
 from celery.worker import state
@@ -40,6 +40,7 @@ __all__ = [
     "task_ready",
     "task_reserved",
     "trace",
+    "was_killed",
 ]
 
 current_job: ContextVar[object | None] = ContextVar("trigger_job", default=None)
@@ -103,6 +104,11 @@ def cause(failure: Any) -> BaseException:
     if isinstance(exception, BaseException):
         return exception
     return RuntimeError(str(exception))
+
+
+def was_killed(problem: BaseException) -> bool:
+    """Tell whether a pool process died of SIGKILL: by the text, which is all that billiard keeps."""
+    return isinstance(problem, WorkerLostError) and "signal 9" in str(problem)
 
 
 def scale(worker: Any) -> None:

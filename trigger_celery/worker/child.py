@@ -7,13 +7,16 @@ process records it, in the same call that takes the next run.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import Any
 
 from trigger_celery.bridge import context
 from trigger_celery.bridge.binding import TriggerCelery
+from trigger_celery.bridge.live_metadata import load
 from trigger_celery.bridge.registry import REGISTRY
+from trigger_celery.bridge.run_log import end_log_blocking
 from trigger_celery.engine import waiting
-from trigger_celery.engine.attempts import Ending, Grant
+from trigger_celery.engine.attempts import Ending, Grant, fetch_payload
 from trigger_celery.errors import RunLeaseLostError
 from trigger_celery.worker.background_loop import BACKGROUND
 from trigger_celery.worker.celery_internals import (
@@ -27,6 +30,8 @@ from trigger_celery.worker.celery_internals import (
 from trigger_celery.worker.executor import RunExecution, invoke_async, invoke_sync
 from trigger_celery.worker.holding import Holder, holder_of, look_for_cancels
 from trigger_celery.worker.interrupting import allow_interrupts, forget_interrupt
+from trigger_celery.worker.log_capture import capture_logs
+from trigger_celery.worker.run_data import has_data, may_have_data, store_data
 
 logger = logging.getLogger("trigger_celery.worker")
 
@@ -51,6 +56,7 @@ def _execute(trigger: TriggerCelery, grant: Grant, request: dict[str, Any]) -> O
     execution = holder.execution
     task = trigger.app.tasks[grant.task]
     follow_job(task)
+    capture_logs(trigger)
     job = current_job.set(execution)
     running = context.current_execution.set(execution)
     scope = context.current_scope.set(execution.durable.root)
@@ -60,8 +66,16 @@ def _execute(trigger: TriggerCelery, grant: Grant, request: dict[str, Any]) -> O
             if grant.resumed:
                 flow = waiting.read_record(trigger.scope, grant.id)
                 execution.durable.record = trigger.store.run_blocking(flow)
+            if may_have_data(grant):
+                trigger.store.run_blocking(load(execution.durable, trigger, resumed=grant.resumed))
+            if grant.payload_apart:
+                trigger.store.run_blocking(fetch_payload(trigger.scope, grant))
+                with suppress(ValueError):  # the attempt decodes it again, and fails for it
+                    request["args"] = (execution.payload(),)
             failed, value, seconds = trace(task, grant.id, request["args"], request)
             execution.conclude(failed, value)
+            if has_data(execution.durable):
+                trigger.store.run_blocking(store_data(execution.durable))
     except RunLeaseLostError:
         failed, value, seconds = 0, None, 0.0
     except Exception as problem:
@@ -73,6 +87,8 @@ def _execute(trigger: TriggerCelery, grant: Grant, request: dict[str, Any]) -> O
         failed, value, seconds = 1, ExceptionInfo(), 0.0
     finally:
         forget_interrupt()
+        if execution.log is not None:
+            end_log_blocking(execution)
         context.current_scope.reset(scope)
         context.current_execution.reset(running)
         current_job.reset(job)

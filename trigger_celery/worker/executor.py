@@ -10,28 +10,20 @@ import asyncio
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from pathlib import Path
-from types import TracebackType
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from trigger_celery.bridge import precedence
+from trigger_celery.bridge.belongings import Background, Belongings
 from trigger_celery.bridge.binding import TriggerCelery
-from trigger_celery.bridge.context import (
-    AttemptContext,
-    Context,
-    EnvironmentContext,
-    ProjectContext,
-    QueueContext,
-    RunContext,
-    TaskContext,
-    current_execution,
-    current_scope,
-)
+from trigger_celery.bridge.context import Context, current_execution
 from trigger_celery.bridge.durable import Durable
-from trigger_celery.bridge.hooks import call_hooks
 from trigger_celery.bridge.registry import REGISTRY, TaskDefinition
+from trigger_celery.bridge.run_log import RunLog
 from trigger_celery.bridge.signal import RunSignal
+from trigger_celery.engine.admission import labels_of
 from trigger_celery.engine.attempts import Ending, Grant
 from trigger_celery.engine.codec import dump_error, dump_links
 from trigger_celery.errors import (
@@ -41,19 +33,31 @@ from trigger_celery.errors import (
     RunLeaseLostError,
     TooManyCallsError,
 )
-from trigger_celery.model.packet import decode, encode
-from trigger_celery.model.retry import Retry, decide, effective
+from trigger_celery.model.attempt_outcome import Decision
+from trigger_celery.model.packet import Packet, decode, encode
+from trigger_celery.model.retry import Retry, decide
 from trigger_celery.model.run import RunError
 from trigger_celery.model.wait import WaitInfo
-from trigger_celery.worker.celery_internals import Retry as CeleryRetry
+from trigger_celery.worker.attempt_hooks import (
+    AttemptHooks,
+    log_failure,
+    outside_the_record,
+    run_with_hooks,
+)
 from trigger_celery.worker.celery_internals import being_terminated, cause
+from trigger_celery.worker.completing import as_exception, completion
+from trigger_celery.worker.failing import ending_of_failure
+from trigger_celery.worker.grounds import ON_LOOP, Ground, InThread, keep, run_now
+from trigger_celery.worker.memory import OUT_OF_MEMORY, delay_of_move
 from trigger_celery.worker.parking import RunParking
+from trigger_celery.worker.run_context import context_of
+from trigger_celery.worker.run_promise import RunPromise
+from trigger_celery.worker.traced_attempt import execute, hook_span
 
 logger = logging.getLogger("trigger_celery.worker")
 
-NEVER_RETRIED = (AbortTaskRunError, ReplayMismatchError, TooManyCallsError)
+NEVER_RETRIED = (AbortTaskRunError, ReplayMismatchError, TooManyCallsError, *OUT_OF_MEMORY)
 
-_OURS = str(Path(__file__).parent.parent)
 _LOCK = threading.Lock()
 
 
@@ -61,8 +65,8 @@ class RunExecution:
     """One attempt of a run under way."""
 
     __slots__ = (
-        "_ctx", "_how", "_signal", "_stage", "canceled", "definition", "durable", "ending", "grant",
-        "parking", "trigger",
+        "_belongings", "_ctx", "_how", "_signal", "began", "canceled", "definition", "durable", "ending",
+        "grant", "hooked", "hooks", "log", "parking", "promise", "stage", "trigger",
     )  # fmt: skip
 
     parking: RunParking
@@ -80,11 +84,18 @@ class RunExecution:
         self.ending: Ending | None = None
         self._signal: RunSignal | None = None
         self.canceled = False
+        self.log: RunLog | None = None
         links = dump_links(grant.id, grant.root_id or grant.id, grant.depth + 1)
-        self.durable = Durable(grant.id, grant.epoch, grant.attempt, links)
+        test = bool(grant.options) and bool(labels_of(grant.options)["is_test"])
+        self.durable = Durable(grant.id, grant.epoch, grant.attempt, links, test=test)
         self._how = how
-        self._stage = "input"
+        self.stage = "input"
         self._ctx: Context | None = None
+        self._belongings: Belongings | None = None
+        self.hooked = bool(definition.hooks or REGISTRY.hooks)
+        self.hooks: AttemptHooks | None = None
+        self.promise: RunPromise | None = None
+        self.began = time.time()
 
     @property
     def signal(self) -> RunSignal:
@@ -96,51 +107,101 @@ class RunExecution:
 
     def invoke(self) -> Any:
         """Run the function for this attempt, in the way of the pool."""
-        return self._how(self)
+        return execute(self, self._how)
 
     @property
     def max_duration(self) -> float | None:
         """Seconds of active time that the attempt may take: the trigger's, the task's, the settings'."""
-        if self.grant.max_duration_ms is not None:
-            return self.grant.max_duration_ms / 1000
-        return self.definition.max_duration or self.trigger.settings.max_duration
+        settings = self.trigger.settings
+        return precedence.max_duration_of(self.grant.max_duration_ms, self.definition, settings)
+
+    @property
+    def belongings(self) -> Belongings:
+        """What the run's code keeps with it; made when somebody asks."""
+        with _LOCK:
+            if self._belongings is None:
+                self._belongings = Belongings()
+            return self._belongings
+
+    def keep(self, work: Any) -> None:
+        """Let the attempt wait for *work* at its end."""
+        loop, in_thread = self.parking.loop, not self.definition.is_async
+        self.belongings.background.append(keep(work, loop, in_thread=in_thread))
+
+    @property
+    def keeps(self) -> bool:
+        """Whether there may be work in the background."""
+        return self._belongings is not None
+
+    def background(self) -> list[Background]:
+        """Return what is kept, once."""
+        if self._belongings is None:
+            return []
+        kept, self._belongings.background = self._belongings.background, []
+        return kept
+
+    def over(self, value: Any, problem: BaseException | None) -> None:
+        """The code of a run that was stopped has ended: nothing it has begun goes on."""
+        for work in self.background():
+            work.cancel()
+        if self.promise is not None:
+            self.promise.settle(value, problem)
 
     def has_hooks(self, name: str) -> bool:
         """Whether somebody wants to be told."""
-        return bool(REGISTRY.hooks.get(name)) or name in self.definition.hooks
+        if name in REGISTRY.hooks or name in self.definition.hooks:
+            return True
+        return name == "on_cancel" and self._belongings is not None and bool(self._belongings.hooks)
 
-    async def call_hooks(self, name: str, **offered: Any) -> None:
-        """Call the hooks of a name, those of all tasks first."""
+    def offer(self, name: str) -> Any:
+        """Return what a hook asks for by name."""
+        hooks = self.hooks
+        if name == "payload":
+            return hooks.payload if hooks is not None else self.parse()
+        if name == "init":
+            return hooks.init if hooks is not None else {}
+        return self.definition.id if name == "task" else getattr(self, name)
+
+    async def tell_hooks(self, name: str, ground: Ground, **given: Any) -> None:
+        """Call the hooks of a name, those of all tasks first; an error changes nothing of the run."""
         hooks = REGISTRY.hooks_of(self.definition, name)
-        if hooks:
-            everything = {"payload": self.payload(), "ctx": self.ctx, "task": self.definition.id}
-            # Not called again in a replay: what hooks do is no durable call of the run.
-            scope, execution = current_scope.set(None), current_execution.set(self)
-            try:
-                await call_hooks(hooks, {**everything, **offered})
-            finally:
-                current_scope.reset(scope)
-                current_execution.reset(execution)
-
-    async def tell_hooks(self, name: str, **offered: Any) -> None:
-        """Call the hooks of a name; one that fails is logged, and changes nothing of the run."""
+        if name == "on_cancel":
+            hooks += self.belongings.hooks
+        token = current_execution.set(self)
         try:
-            await self.call_hooks(name, **offered)
-        except Exception:
-            logger.exception(
-                "an %s hook of run %s failed",
-                name,
-                self.grant.id,
-                extra={"action": "hook_failed", "run_id": self.grant.id},
-            )
+            for hook in hooks:
+                try:
+                    with outside_the_record(), hook_span(self, name):
+                        await ground.settle(hook.call(self.offer, given))
+                except BaseException as problem:
+                    if ground.stops(problem):
+                        raise
+                    log_failure(self, name)
+        finally:
+            current_execution.reset(token)
+
+    def cancel(self) -> None:
+        """The run was cancelled: what its code does from now on does not count."""
+        self.promise = RunPromise()
+        self.canceled = True
+        self.signal.abort("run cancelled")
+
+    async def tell_of_cancel(self) -> None:
+        """Call the `on_cancel` hooks; on a loop."""
+        await self.tell_hooks("on_cancel", ON_LOOP, run_promise=self.promise)
 
     async def wait(self, info: WaitInfo) -> None:
         """Tell the hooks that the run begins to wait."""
-        await self.tell_hooks("on_wait", wait=info)
+        await self.tell_hooks("on_wait", self.ground, wait=info)
 
     async def resume(self, info: WaitInfo) -> None:
         """Tell the hooks that the run goes on."""
-        await self.tell_hooks("on_resume", wait=info)
+        await self.tell_hooks("on_resume", self.ground, wait=info)
+
+    @property
+    def ground(self) -> Ground:
+        """Where the task's code stands."""
+        return ON_LOOP if self.definition.is_async else InThread(self.parking.loop)
 
     @property
     def wait_hooks(self) -> RunExecution | None:
@@ -150,63 +211,97 @@ class RunExecution:
     @property
     def policy(self) -> Retry | None:
         """The retry policy that counts: the trigger's, the task's, the settings'."""
-        return effective(
-            self.definition.retry,
-            self.trigger.settings.default_retry,
-            self.grant.max_attempts,
-        )
+        settings = self.trigger.settings
+        return precedence.retry_of(self.grant.max_attempts, self.definition, settings)
 
     @property
     def ctx(self) -> Context:
         """The run's context, made when somebody asks."""
         if self._ctx is None:
-            self._ctx = _context(self)
+            self._ctx = context_of(self)
         return self._ctx
 
     def payload(self) -> Any:
         """Return the decoded payload."""
         return decode(self.grant.payload, self.grant.payload_type)
 
-    def call(self) -> Any:
-        """Decode, validate, and call the function: its value, or a coroutine."""
+    def parse(self) -> Any:
+        """Return the decoded payload, validated where there is a schema."""
         payload = self.payload()
         schema = self.definition.schema
-        if schema is not None:
-            payload = schema.parse(payload, self.definition.id)
-        self._stage = "run"
+        return payload if schema is None else schema.parse(payload, self.definition.id)
+
+    def call(self) -> Any:
+        """Decode, validate, and call the function: its value, or a coroutine."""
+        return self.call_with(self.parse(), None)
+
+    def call_with(self, payload: Any, init: Any) -> Any:
+        """Call the function: its value, or a coroutine."""
+        self.stage = "run"
         ctx = self.ctx if self.definition.takes_ctx else None
         signal: Any = self.signal if self.definition.takes_signal else None
-        return self.definition.call(payload, ctx, signal)
+        return self.definition.call(payload, ctx, signal, init)
+
+    def pack(self, value: Any) -> Packet:
+        """Encode the output. Raises OutputError."""
+        self.stage = "output"
+        return encode(value, error=OutputError, too_large=OutputError, what="output")
+
+    def done(self, packet: Packet) -> Ending:
+        """Return the ending of an attempt with this output."""
+        return Ending(self.grant.id, self.grant.epoch, "done", packet.type, packet.data)
 
     def succeed(self, value: Any) -> Any:
         """Encode the output and note that the run is done. Raises OutputError."""
         if self.void:
+            self.over(value, None)
             return value
-        self._stage = "output"
-        packet = encode(value, error=OutputError, too_large=OutputError, what="output")
-        self.ending = Ending(self.grant.id, self.grant.epoch, "done", packet.type, packet.data)
+        self.ending = self.done(self.pack(value))
         return value
 
     def fail(self, problem: BaseException) -> Exception:
         """Decide what follows from the exception, note it, and return what Celery shall see."""
-        shown = problem if isinstance(problem, Exception) else _as_exception(problem)
         if self.void:
-            return shown
-        retryable = self._stage == "run" and not isinstance(problem, NEVER_RETRIED)
-        delay = decide(self.policy, self.grant.attempt, retryable=retryable, rng=random.random)
-        error = self._describe(problem)
-        if delay is None:
-            self._end("failed", "FAILED", error)
-            return shown
-        self._end("retry", delay, error)
-        seconds: Any = delay / 1000
-        return CeleryRetry(exc=shown, when=seconds)
+            self.over(None, problem)
+            return as_exception(problem)
+        self.ending, shown = self.failed(problem, self.delay_after(problem))
+        return shown
+
+    def delay_after(self, problem: BaseException) -> int | None:
+        """Return the ms until the next attempt, or None when the failure is final."""
+        if isinstance(problem, OUT_OF_MEMORY):
+            return delay_of_move(self.policy, self.grant, self.trigger.settings)
+        retryable = self.may_catch(problem) or (
+            self.stage == "middleware" and not isinstance(problem, NEVER_RETRIED)
+        )
+        return decide(self.policy, self.grant.attempt, retryable=retryable, rng=random.random)
+
+    def may_catch(self, problem: BaseException) -> bool:
+        """Whether `catch_error` is asked: an error of the task's code that does not say itself."""
+        return self.stage == "run" and not isinstance(problem, NEVER_RETRIED)
+
+    def decision_offered(self, error: Exception, decision: Decision) -> dict[str, Any]:
+        """Return what `catch_error` is told of a failure and of what would follow from it."""
+        delay = decision.delay
+        at = None if delay is None else datetime.now(UTC) + timedelta(milliseconds=delay)
+        return {
+            "error": error,
+            "retry": self.policy,
+            "retry_at": at,
+            "retry_delay_in_ms": delay,
+        }
+
+    def failed(
+        self, problem: BaseException, delay: int | None, status: str = "FAILED"
+    ) -> tuple[Ending, Exception]:
+        """Return the ending of an attempt that failed, and what Celery shall see."""
+        return ending_of_failure(self, problem, delay, status)
 
     def conclude(self, failed: int, value: Any) -> None:
         """Note an outcome that did not come from the function: the task's class decided before."""
-        if self.ending is not None:
+        if self.ending is not None or self.void:
             return
-        self._stage = "run"
+        self.stage = "run"
         if failed:
             self.fail(cause(value))
             return
@@ -228,81 +323,59 @@ class RunExecution:
     def time_out(self, problem: BaseException) -> Ending:
         """Note that the attempt took too long; whatever its code does then does not count."""
         error = RunError.internal("MAX_DURATION_EXCEEDED", str(problem))
-        return self._end("failed", "TIMED_OUT", error)
-
-    def _end(self, kind: Any, detail: str | int, error: RunError) -> Ending:
-        ending = Ending(self.grant.id, self.grant.epoch, kind, detail, dump_error(error))
-        self.ending = ending
-        return ending
-
-    def _describe(self, problem: BaseException) -> RunError:
-        problem.__traceback__ = _user_part(problem.__traceback__)
-        error = RunError.of(problem)
-        code = {"input": "TASK_INPUT_ERROR", "output": "TASK_OUTPUT_ERROR"}.get(self._stage)
-        if code is None:
-            return error
-        return RunError(error.name, error.message, error.stack_trace, error.type, code)
+        grant = self.grant
+        self.ending = Ending(grant.id, grant.epoch, "failed", "TIMED_OUT", dump_error(error))
+        return self.ending
 
 
 def invoke_sync(execution: RunExecution) -> Any:
     """Run a `def` task in the current thread."""
+    if execution.hooked:
+        return run_now(run_with_hooks(execution, execution.ground))
     try:
-        return execution.succeed(execution.call())
-    except RunLeaseLostError:
+        value = execution.call()
+        if execution.keeps:
+            run_now(execution.ground.finish(execution))
+        return execution.succeed(value)
+    except RunLeaseLostError as problem:
+        execution.over(None, problem)
         raise
     except BaseException as problem:
         if being_terminated():
             raise
-        raise execution.fail(problem) from problem
+        return run_now(_conclude(execution, problem))
 
 
 async def invoke_async(execution: RunExecution) -> Any:
     """Run an `async def` task on the current event loop."""
+    if execution.hooked:
+        return await run_with_hooks(execution, ON_LOOP)
     try:
-        return execution.succeed(await execution.call())
-    except RunLeaseLostError:
+        value = await execution.call()
+        if execution.keeps:
+            await ON_LOOP.finish(execution)
+        return execution.succeed(value)
+    except RunLeaseLostError as problem:
+        execution.over(None, problem)
         raise
     except asyncio.CancelledError as problem:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
+            execution.over(None, problem)
             raise  # the worker stops it: shutdown or a lost lease
-        raise execution.fail(problem) from problem
+        return await _conclude(execution, problem)
     except BaseException as problem:
+        return await _conclude(execution, problem)
+
+
+async def _conclude(execution: RunExecution, problem: BaseException) -> Any:
+    """Note the outcome of a function that raised; raises what Celery shall see."""
+    if execution.keeps:
+        await execution.ground.finish(execution)
+    done = completion(problem) if execution.stage == "run" else None
+    if done is None:
         raise execution.fail(problem) from problem
-
-
-def _as_exception(problem: BaseException) -> Exception:
-    return RuntimeError(f"{type(problem).__name__}: {problem}")
-
-
-def _user_part(traceback: TracebackType | None) -> TracebackType | None:
-    """Cut the frames of this library off the outer end of a traceback."""
-    inner = traceback
-    while inner is not None and inner.tb_frame.f_code.co_filename.startswith(_OURS):
-        inner = inner.tb_next
-    return inner or traceback
-
-
-def _context(execution: RunExecution) -> Context:
-    grant, definition = execution.grant, execution.definition
-    policy, settings = execution.policy, execution.trigger.settings
-    return Context(
-        task=TaskContext(definition.id, definition.file_path),
-        attempt=AttemptContext(grant.attempt, datetime.now(UTC)),
-        run=RunContext(
-            id=grant.id,
-            tags=grant.tags,
-            created_at=datetime.fromtimestamp(grant.created_ms / 1000, UTC),
-            max_attempts=policy.max_attempts if policy is not None else 1,
-            priority=grant.priority_ms / 1000,
-            concurrency_key=grant.concurrency_key or None,
-            parent_id=grant.parent_id,
-            root_id=grant.root_id or grant.id,
-            depth=grant.depth,
-            batch_id=grant.batch_id,
-            max_duration=execution.max_duration,
-        ),
-        queue=QueueContext(grant.queue),
-        environment=EnvironmentContext(settings.env),
-        project=ProjectContext(settings.project),
-    )
+    try:
+        return execution.succeed(done.output)
+    except BaseException as unfit:
+        raise execution.fail(unfit) from unfit

@@ -209,15 +209,13 @@ class Holder:
         with self._lock:
             if execution.canceled:
                 return
-            execution.canceled = True
-        waits = self.parking.parked
-        execution.signal.abort("run cancelled")
+            waits = self.parking.parked
+            execution.cancel()
         reason = RunCanceledError(f"run {execution.grant.id} was cancelled")
         deadline = time.monotonic() + CANCEL_BUDGET
         if not waits and execution.has_hooks("on_cancel"):
-            hooks = execution.tell_hooks("on_cancel", signal=execution.signal)
             with suppress(TimeoutError):
-                BACKGROUND.run(asyncio.wait_for(hooks, CANCEL_BUDGET))
+                BACKGROUND.run(asyncio.wait_for(execution.tell_of_cancel(), CANCEL_BUDGET))
         if not waits and execution.definition.takes_signal:
             self._stopped.wait(max(0.0, deadline - time.monotonic()))
         if self._stopped.is_set():

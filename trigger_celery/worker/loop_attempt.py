@@ -11,17 +11,21 @@ from typing import Any
 
 from trigger_celery.bridge import context
 from trigger_celery.bridge.binding import TriggerCelery
+from trigger_celery.bridge.live_metadata import load
 from trigger_celery.bridge.registry import REGISTRY
+from trigger_celery.bridge.run_log import end_log, send_log
 from trigger_celery.engine import waiting
-from trigger_celery.engine.attempts import Ending
+from trigger_celery.engine.attempts import Ending, fetch_payload
 from trigger_celery.errors import RunLeaseLostError
 from trigger_celery.model.packet import decode
 from trigger_celery.worker.celery_internals import current_job, follow_job, scale, trace
 from trigger_celery.worker.executor import RunExecution, invoke_async, invoke_sync
 from trigger_celery.worker.job import Job
+from trigger_celery.worker.log_capture import capture_logs
 from trigger_celery.worker.parking import Keeper, RunParking
 from trigger_celery.worker.pool import TaskPool
 from trigger_celery.worker.request import EventSender, make_request
+from trigger_celery.worker.run_data import has_data, may_have_data, store_data
 from trigger_celery.worker.stopping import ActiveTime, stop_for_duration
 from trigger_celery.worker.trampoline import await_in_greenlet, run_in_greenlet
 
@@ -46,6 +50,7 @@ class LoopAttempts:
         Raises CancelledError when the attempt was stopped from outside.
         """
         execution = self._prepare(job)
+        capture_logs(self._trigger)
         current_job.set(job)
         context.current_execution.set(execution)
         context.current_scope.set(execution.durable.root)
@@ -55,10 +60,20 @@ class LoopAttempts:
                 execution.durable.record = await self._trigger.store.run_async(
                     waiting.read_record(self._trigger.scope, job.grant.id)
                 )
+            if may_have_data(job.grant):
+                begun = load(execution.durable, self._trigger, resumed=job.grant.resumed)
+                await self._trigger.store.run_async(begun)
+            if job.grant.payload_apart:
+                fetch = fetch_payload(self._trigger.scope, job.grant)
+                await self._trigger.store.run_async(fetch)
             result = await self._trace(job, execution)
             if result is not None:
                 execution.conclude(*result[:2])
             await execution.parking.regain()
+            if has_data(execution.durable):
+                await self._trigger.store.run_async(store_data(execution.durable))
+            if execution.log is not None:
+                await end_log(execution)
         except (asyncio.CancelledError, RunLeaseLostError):
             raise
         except BaseException as problem:
@@ -70,6 +85,8 @@ class LoopAttempts:
             return None
         finally:
             execution.durable.close()
+            if execution.log is not None:
+                send_log(execution)
             if job.active is not None:
                 job.active.pause()
         return result

@@ -21,7 +21,7 @@ from trigger_celery.engine import attempts, keys
 from trigger_celery.engine.attempts import Ending, Exchange, Grant
 from trigger_celery.engine.sessions import Owned
 from trigger_celery.errors import RunLeaseLostError, StoreError
-from trigger_celery.model.ids import op_id, token
+from trigger_celery.model.ids import op_id
 from trigger_celery.store.op import ask, command
 from trigger_celery.worker.celery_internals import shutting_down_cold, task_ready
 from trigger_celery.worker.job import Job, back, lost, next_attempt, stays
@@ -57,7 +57,6 @@ class LoopConsumer:
         self._kept = KeptRuns(trigger.store, self._pool.loop, self._look)
         self._jobs = self._kept.jobs
         self._attempts = LoopAttempts(trigger, worker, self._kept)
-        self._serves = " ".join(token(name) for name in session.worker_queues)
         self._retention = trigger.settings.run_retention
         self._endings: list[Ending] = []
         self._hungry = True
@@ -149,7 +148,7 @@ class LoopConsumer:
                 self._trigger.store,
                 lambda: self._session.id,
                 self,
-                partial(self._services.poke, "promoter"),
+                self._services.poke,
             )
         )
         deregistered = False
@@ -250,7 +249,7 @@ class LoopConsumer:
         A worker that ends gives up after two leases: its runs have been taken over by then.
         """
         call = attempts.dequeue(
-            self._trigger.scope, op_id(), session, self._serves, want, endings, self._retention,
+            self._trigger.scope, op_id(), session, self._session.serves, want, endings, self._retention,
             start=True,
         )  # fmt: skip
         runner = self._trigger.store.runner()
@@ -271,6 +270,8 @@ class LoopConsumer:
     def _settle(self, ending: Ending, answer: str) -> None:
         """After the answer: start the next attempt in place, if that is what follows."""
         log_refusal(ending, answer)
+        if answer == "crashed":
+            self._services.on_crashed(ending.run_id)
         job = self._jobs.get(ending.run_id)
         if job is None or job.grant.epoch != ending.epoch or not stays(ending):
             return
@@ -290,6 +291,8 @@ class LoopConsumer:
             return
         if grant in self._kept.early_cancels:
             return
+        if grant.options:
+            self._session.look_at(grant)
         job = Job(grant, next(self._pool.numbers))
         self._jobs[grant.id] = job
         self._launch(job)

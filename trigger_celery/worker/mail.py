@@ -14,6 +14,9 @@ from trigger_celery.worker.parking import split_message
 LOOK_EVERY = 2.0
 """Seconds between looks without a wake-up: the net under a lost one."""
 
+SERVICES = {b"timer": "promoter", b"bulk": "bulk"}
+"""Messages for a service of the worker: it has something to do sooner than it would look."""
+
 
 class Addressee(Protocol):
     """Who the mail is for."""
@@ -36,9 +39,9 @@ class Addressee(Protocol):
 
 
 async def read_mailbox(
-    store: Store, session: Callable[[], str], addressee: Addressee, timer: Callable[[], None]
+    store: Store, session: Callable[[], str], addressee: Addressee, poke: Callable[[str], None]
 ) -> None:
-    """Hand the messages of the session's mailbox over, for ever."""
+    """Hand the messages of the session's mailbox over, for ever. *poke* wakes a service."""
     reader = store.async_blocking_reader()
     try:
         while True:
@@ -50,7 +53,7 @@ async def read_mailbox(
                 continue
             looked = not messages
             for message in messages:
-                looked |= _deliver(message, addressee, timer)
+                looked |= _deliver(message, addressee, poke)
             if looked:
                 addressee.woken()
             if looked or len(messages) > 1:
@@ -60,12 +63,12 @@ async def read_mailbox(
         await reader.close()
 
 
-def _deliver(message: bytes, addressee: Addressee, timer: Callable[[], None]) -> bool:
+def _deliver(message: bytes, addressee: Addressee, poke: Callable[[str], None]) -> bool:
     """Hand one message over; tells whether it says that there is work."""
     if message.startswith(b"run "):
         addressee.handed(message)
-    elif message == b"timer":
-        timer()
+    elif message in SERVICES:
+        poke(SERVICES[message])
     elif message == b"stop":
         addressee.emptied()
     elif b" " in message:

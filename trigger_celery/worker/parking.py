@@ -8,11 +8,10 @@ a waiting run has its slot back.
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import threading
 import time
 from collections.abc import Callable, Coroutine
-from contextvars import Context, copy_context
+from contextvars import Context
 from typing import Any, Protocol
 
 from trigger_celery.bridge.durable import Durable, Scope
@@ -58,7 +57,7 @@ class RunParking:
     """The waits of one attempt."""
 
     __slots__ = (
-        "_asked", "_back", "_given_up", "_hold_seconds", "_keeper", "_looks", "_store", "_tickets", "durable", "hooks",
+        "_asked", "_back", "_began", "_given_up", "_hold_seconds", "_keeper", "_looks", "_rested_at", "_store", "_tickets", "durable", "gave_way_at", "hooks",
         "in_thread", "loop", "parked", "post", "ready", "stopped",
     )  # fmt: skip
 
@@ -81,6 +80,8 @@ class RunParking:
         """The task's function is sync: it waits in its thread."""
         self.hooks = hooks
         self.parked = False
+        self.gave_way_at = self._began = time.monotonic()
+        self._rested_at = 0.0
         self.stopped: RunLeaseLostError | None = None
         self.ready: list[str] = []
         self._asked = False
@@ -112,6 +113,10 @@ class RunParking:
         if date is not None and date.timestamp() - time.time() <= HOOKLESS_WAIT:
             return None
         return self.hooks
+
+    def active_seconds(self) -> float:
+        """Return for how long the attempt has been active: its waits do not count."""
+        return (self._rested_at if self.parked else time.monotonic()) - self._began
 
     def check(self) -> None:
         """Raise what stops the run, if anything does."""
@@ -153,7 +158,10 @@ class RunParking:
         if self.parked is parked:
             return
         self.parked = parked
-        if not parked:
+        if parked:
+            self._rested_at = time.monotonic()
+        else:
+            self._began += time.monotonic() - self._rested_at
             self._let_back()
         self._keeper.parked(self)
 
@@ -284,25 +292,6 @@ class RunParking:
             self._set_parked(False)
         if not self.parked:  # else the mailbox tells when it has its slot
             self._let_back()
-
-    def call_sync(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run hooks for sync code: on the worker's loop, if it has one, in the run's context."""
-        if self.loop is None:
-            asyncio.run(coroutine)
-            return
-        loop, inside = self.loop, copy_context()
-        done: concurrent.futures.Future[None] = concurrent.futures.Future()
-
-        async def call() -> None:
-            try:
-                await coroutine
-            except BaseException as problem:
-                done.set_exception(problem)
-            else:
-                done.set_result(None)
-
-        loop.call_soon_threadsafe(lambda: loop.create_task(call(), context=inside))
-        done.result()
 
     def hold(self, ticket: Ticket, event: threading.Event) -> None:
         """Block until *event*, at most the hold time, then evict the run. Raises RunEvictedError."""

@@ -6,7 +6,9 @@ from collections import deque
 from typing import Any
 
 from trigger_celery.engine.attempts import Grant
-from trigger_celery.worker.celery_internals import Request, task_reserved
+from trigger_celery.errors import OutOfMemoryError
+from trigger_celery.model.trace import carrier_of
+from trigger_celery.worker.celery_internals import Request, cause, task_reserved
 
 _EMBED: dict[str, Any] = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
@@ -34,6 +36,15 @@ class RunRequest(Request):
         """Stop the attempt, because the worker ends."""
         self.cancelled = True
         super().cancel(pool, signal, emit_retry=emit_retry)
+
+    def on_failure(
+        self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False
+    ) -> None:
+        """Tell of a failure. A MemoryError fails its run only: Celery's would end the worker."""
+        problem = cause(exc_info)
+        if isinstance(problem, MemoryError):
+            exc_info.exception = OutOfMemoryError(str(problem) or "MemoryError")
+        super().on_failure(exc_info, send_failed_event, return_ok)
 
 
 class EventSender:
@@ -95,6 +106,9 @@ def make_request(worker: Any, events: EventSender, task: Any, grant: Grant, payl
         "origin": worker.hostname,
         "is_eager": False,
     }
+    if grant.trace:
+        # Where the instrumentation of Celery looks for it.
+        headers.update(carrier_of(grant.trace))
     request = RunRequest(
         _MESSAGE,
         hostname=worker.hostname,

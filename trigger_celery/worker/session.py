@@ -8,31 +8,57 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from trigger_celery.bridge import precedence
 from trigger_celery.bridge.binding import TriggerCelery
-from trigger_celery.bridge.registry import REGISTRY, TaskDefinition
+from trigger_celery.bridge.registry import REGISTRY, Queue, TaskDefinition
 from trigger_celery.engine import sessions
+from trigger_celery.engine.admission import labels_of
+from trigger_celery.engine.attempts import Grant
+from trigger_celery.engine.machines import served
+from trigger_celery.engine.queueing import QueueDeclaration
+from trigger_celery.engine.services.bulk_actions import BulkActions
 from trigger_celery.engine.services.promoter import Promoter
 from trigger_celery.engine.services.pruner import Pruner
 from trigger_celery.engine.services.service import Service
 from trigger_celery.engine.services.sweeper import Sweeper
 from trigger_celery.errors import StoreError
+from trigger_celery.model.duration import format_duration
 from trigger_celery.model.ids import session_id
-from trigger_celery.model.retry import effective
+from trigger_celery.model.rate import parse_rate
 
 logger = logging.getLogger("trigger_celery.session")
+
+
+def _defaults(definition: TaskDefinition) -> dict[str, Any]:
+    """Return what runs get that are triggered where the task is not known."""
+    defaults: dict[str, Any] = {}
+    if definition.ttl is not None:
+        defaults["ttl"] = [definition.ttl, format_duration(definition.ttl)]
+    if definition.machine is not None:
+        defaults["machine"] = definition.machine
+    return {"defaults": defaults} if defaults else {}
 
 
 class WorkerSession:
     """One registration of this worker process. A lapsed lease means a new session."""
 
     def __init__(
-        self, trigger: TriggerCelery, worker: Any, worker_queues: list[str], pool_name: str
+        self,
+        trigger: TriggerCelery,
+        worker: Any,
+        worker_queues: list[str],
+        pool_name: str,
+        machines: Sequence[str] = (),
     ) -> None:
         self.trigger = trigger
         self.worker_queues = worker_queues
+        self.serves = " ".join(served(worker_queues, machines))
+        """What it takes runs from, as tokens."""
+        self._machines = machines
+        self._unplaced = not machines
         self.id = session_id()
         self._worker = worker
         self._pool_name = pool_name
@@ -62,24 +88,49 @@ class WorkerSession:
                 "pool": self._pool_name,
                 "concurrency": self._worker.concurrency,
                 "queues": self.worker_queues,
+                **({"machines": list(self._machines)} if self._machines else {}),
             },
             worker_queues=self.worker_queues,
             tasks=[self._declare(definition) for definition in REGISTRY.tasks.values()],
-            queues={queue.name: queue.concurrency_limit for queue in REGISTRY.queues.values()},
+            queues=[declare_queue(queue) for queue in REGISTRY.queues.values()],
             environment_limit=trigger.settings.environment_concurrency_limit,
+            environment_burst=trigger.settings.environment_burst_factor,
             direct=self.direct,
+            machines=self._machines,
+            default_machine=trigger.settings.default_machine,
         )
         trigger.store.run_blocking(sessions.register(trigger.scope, declaration))
 
     def _declare(self, definition: TaskDefinition) -> sessions.TaskDeclaration:
-        policy = effective(definition.retry, self.trigger.settings.default_retry, None)
+        policy = precedence.retry_of(None, definition, self.trigger.settings)
         return sessions.TaskDeclaration(
             id=definition.id,
             queue=definition.queue.name,
             worker_queue=self.trigger.worker_queue(definition, definition.id),
             max_attempts=1 if policy is None else policy.max_attempts,
-            details={"description": definition.description, "file": definition.file_path},
+            details={
+                "description": definition.description,
+                "file": definition.file_path,
+                **_defaults(definition),
+            },
         )
+
+    def look_at(self, grant: Grant) -> None:
+        """Warn, once, of a run for a machine that came although no worker declares machines."""
+        if not self._unplaced or '"machine"' not in grant.options:
+            return
+        machine = labels_of(grant.options)["machine"]
+        if machine and machine != self.trigger.settings.default_machine:
+            self._unplaced = False
+            logger.warning(
+                "run %s is for machine %r and executes on this worker, which declares no machines: "
+                "until some worker does, all workers take such runs. Start those on machines of "
+                "that size with --machines %s",
+                grant.id,
+                machine,
+                machine,
+                extra={"action": "machine_ignored", "run_id": grant.id},
+            )
 
     def replace(self) -> None:
         """Register under a new id, after the lease of the old one lapsed."""
@@ -144,18 +195,35 @@ class WorkerSession:
             )
 
 
+def declare_queue(queue: Queue) -> QueueDeclaration:
+    """Return a queue as the engine takes it."""
+    return QueueDeclaration(
+        queue.name,
+        queue.concurrency_limit,
+        queue.total_concurrency_limit,
+        parse_rate(queue.rate_limit),
+        parse_rate(queue.rate_limit_per_key, "rate_limit_per_key"),
+        queue.size_limit,
+    )
+
+
 class ServiceRunner:
     """Runs the services of this worker in one thread; a failing one is tried again later."""
 
-    def __init__(self, trigger: TriggerCelery) -> None:
+    def __init__(self, trigger: TriggerCelery, on_crashed: Callable[[str], None]) -> None:
         settings, scope = trigger.settings, trigger.scope
+        self.on_crashed = on_crashed
+        """Called with the id of a run that is CRASHED since its process died."""
         self._store = trigger.store
         self._services: dict[str, Service] = {
             service.name: service
             for service in (
                 Promoter(scope, settings.run_retention),
-                Sweeper(scope, settings.lease_ms(), settings.run_retention),
+                Sweeper(scope, settings.lease_ms(), settings.run_retention, on_crashed),
                 Pruner(scope),
+                BulkActions(
+                    scope, settings.run_retention, lambda task: trigger.placement(None, task)
+                ),
             )
         }
         self._wake = threading.Event()

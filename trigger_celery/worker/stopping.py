@@ -64,14 +64,13 @@ async def cancel_attempt(job: Job) -> None:
         return
     parking = execution.parking
     waiting = parking.parked
-    execution.canceled = True
     reason = RunCanceledError(f"run {job.grant.id} was cancelled")
-    execution.signal.abort("run cancelled")
+    execution.cancel()
     parking.stop(reason)
     if not waiting and (execution.definition.takes_signal or execution.has_hooks("on_cancel")):
         try:
             async with asyncio.timeout(CANCEL_BUDGET):
-                await execution.tell_hooks("on_cancel", signal=execution.signal)
+                await execution.tell_of_cancel()
                 if job.task is not None and execution.definition.takes_signal:
                     await asyncio.wait([job.task])
         except TimeoutError:

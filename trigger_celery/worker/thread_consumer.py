@@ -20,13 +20,11 @@ from trigger_celery.engine import attempts, keys
 from trigger_celery.engine.attempts import Ending, Exchange, Grant
 from trigger_celery.engine.sessions import Owned
 from trigger_celery.errors import StoreError
-from trigger_celery.model.ids import op_id, token
+from trigger_celery.model.ids import op_id
 from trigger_celery.model.packet import decode
-from trigger_celery.model.retry import effective
 from trigger_celery.store.op import ask
 from trigger_celery.worker.celery_internals import (
     active_requests,
-    cause,
     dropped,
     scale,
     shutting_down_cold,
@@ -34,9 +32,10 @@ from trigger_celery.worker.celery_internals import (
 )
 from trigger_celery.worker.child import Outcome, run_in_pool
 from trigger_celery.worker.daemon_threads import call_later
-from trigger_celery.worker.job import Job, back, lost, next_attempt, stays
+from trigger_celery.worker.job import Job, back, next_attempt, stays
 from trigger_celery.worker.loop_consumer import MAX_TAKE
-from trigger_celery.worker.mail import LOOK_EVERY
+from trigger_celery.worker.mail import LOOK_EVERY, SERVICES
+from trigger_celery.worker.memory import KernelKills, process_died
 from trigger_celery.worker.parking import split_message
 from trigger_celery.worker.pool_news import PoolNews
 from trigger_celery.worker.recording import log_delay, log_refusal
@@ -66,7 +65,6 @@ class ThreadConsumer:
         self._session = session
         self._services = services
         self._events = EventSender(worker)
-        self._serves = " ".join(token(name) for name in session.worker_queues)
         self._retention = trigger.settings.run_retention
         self._jobs: dict[str, Job] = {}
         self._news: SimpleQueue[Ending | None] = SimpleQueue()
@@ -78,6 +76,7 @@ class ThreadConsumer:
         self._deadline = math.inf
         self._lost = False
         self._pool_news = PoolNews(trigger.store, worker, self._jobs, self._news.put, self._drop)
+        self._kernel_kills = KernelKills()
         self._main: threading.Thread | None = None
         self._reader = trigger.store.blocking_reader()
 
@@ -213,7 +212,7 @@ class ThreadConsumer:
     def _call(self, session: str, want: int, endings: list[Ending]) -> Exchange | None:
         """Make the call, again and again while the server is away, always as the same call."""
         call = attempts.dequeue(
-            self._trigger.scope, op_id(), session, self._serves, want, endings, self._retention,
+            self._trigger.scope, op_id(), session, self._session.serves, want, endings, self._retention,
             start=True,
         )  # fmt: skip
         while True:
@@ -235,6 +234,8 @@ class ThreadConsumer:
         if self._closing:
             self._news.put(back(grant))
             return
+        if grant.options:
+            self._session.look_at(grant)
         self._numbers += 1
         job = Job(grant, self._numbers)
         self._jobs[grant.id] = job
@@ -268,7 +269,7 @@ class ThreadConsumer:
         try:
             payload = decode(grant.payload, grant.payload_type)
         except ValueError:
-            payload = None  # the attempt decodes it again, and fails for it
+            payload = None  # the attempt decodes it again, or fetches it, and may fail for it
         request = job.request = make_request(self._worker, self._events, task, grant, payload)
         request.request_dict["hostname"] = self._worker.hostname
 
@@ -324,7 +325,6 @@ class ThreadConsumer:
 
     def _broke(self, job: Job, problem: Any) -> None:
         """The pool's process died, or was killed for its time limit: record that for it."""
-        grant = job.grant
         if self._closing or job.request.cancelled:
             # The session's end gives the run back.
             self._closing = True
@@ -333,19 +333,15 @@ class ThreadConsumer:
         elif not job.accepted:
             self._put_back(job)
         else:
-            policy = effective(
-                REGISTRY.tasks[grant.task].retry,
-                self._trigger.settings.default_retry,
-                grant.max_attempts,
-            )
-            exception = cause(problem)
-            message = f"{type(exception).__name__}: {exception}"
-            self._release(job, lost(grant, policy, grant.attempt, message))
+            ending = process_died(self._trigger, job.grant, problem, self._kernel_kills)
+            self._release(job, ending)
         job.request.on_failure(problem)
 
     def _settle(self, ending: Ending, answer: str) -> None:
         """After the answer: start the next attempt in place, if that is what follows."""
         log_refusal(ending, answer)
+        if answer == "crashed":
+            self._services.on_crashed(ending.run_id)
         job = self._jobs.get(ending.run_id)
         if job is None or job.grant.epoch != ending.epoch or not stays(ending):
             return
@@ -357,6 +353,7 @@ class ThreadConsumer:
 
     def _put_right(self, session: str, owned: dict[str, Owned]) -> None:
         """Compare with the store what is here; on the lease's thread."""
+        self._kernel_kills.look()
         if session == self._session.id and not self._closing:
             self._pool_news.put_right(owned)
 
@@ -381,8 +378,8 @@ class ThreadConsumer:
             except Exception:
                 time.sleep(0.3)  # whatever it was: without wake-ups, looking now and then is left
                 continue
-            if message == b"timer":
-                self._services.poke("promoter")
+            if message in SERVICES:
+                self._services.poke(SERVICES[message])
             elif message is not None and message.startswith(b"cancel "):
                 self._pool_news.cancel(*split_message(message)[1:])
             else:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from trigger_celery.bridge.durable import Scope
 from trigger_celery.model.wait import WaitInfo
+from trigger_celery.worker.grounds import run_now
 
 if TYPE_CHECKING:
     from trigger_celery.worker.parking import RunParking
@@ -67,7 +68,7 @@ class Ticket:
         event = self._event = threading.Event()
         try:
             if hooks is not None:
-                self._parking.call_sync(hooks.wait(self.info))
+                run_now(hooks.wait(self.info))
             if not self.fired:
                 self._parking.reconsider()
                 self._parking.hold(self, event)
@@ -75,7 +76,7 @@ class Ticket:
             self.drop()
         self._parking.check()
         if hooks is not None:
-            self._parking.call_sync(hooks.resume(self.info))
+            run_now(hooks.resume(self.info))
 
     async def abandon(self) -> None:
         """The call that began the wait broke off; it may have counted all the same."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from secrets import token_hex
 
 import pytest
 
 from tests.waiting import wait_until
 from tests.worker.workers import Deployment
-from trigger_celery import RunStatus, queues, wait
+from trigger_celery import RunStatus, queues, runs, wait
 
 pytestmark = pytest.mark.processes
 
@@ -88,3 +89,27 @@ def test_a_run_in_a_queue_with_one_slot_goes_on_when_the_slot_is_free(
     gate.touch()
     assert shared.wait(parent).output == 1
     assert shared.status(other) == "COMPLETED"
+
+
+def test_runs_that_trigger_with_the_same_keys_share_what_they_made(shared: Deployment) -> None:
+    labels = {"test": True, "version": "20260821.1", "machine": "micro", "ttl": "1h"}
+    name = token_hex()
+    ids = [
+        shared.trigger("shares", name, idempotency_key=[name, number], **labels)
+        for number in range(2)
+    ]
+    one, two = (shared.wait(run).output for run in ids)
+    assert one["mine"][0] != two["mine"][0]
+    assert one["mine"][1] is two["mine"][1] is False
+    assert one["child"] == two["child"]
+    assert one["child"]["output"] == "ours"
+    assert one["many"] == two["many"] == [1, 1, 2]
+    assert one["same"]
+    assert two["same"]
+    # Both may be in one quiet time, or the second came later; in the first case the last call counts.
+    assert one["put_off"]["output"] in ids
+    assert (one["put_off"]["id"] == two["put_off"]["id"]) is (one["put_off"] == two["put_off"])
+    assert one["run"] == [f"{name}-0", "global", True]
+    assert one["labels"] == ["20260821.1", "micro", "1h"]
+    child = runs.retrieve(one["child"]["id"]).sync()
+    assert (child.is_test, child.idempotency_key) == (True, f"ours-{name}")

@@ -79,5 +79,7 @@ def test_log_lines_before_a_wait_are_not_repeated(shared: Deployment) -> None:
     wait.complete_token(token).sync()
     assert shared.wait(run).output == "done"
     log = shared.workers[0].log
-    wait_until(lambda: shared.workers[0].log.count("said after") == 1, "the log is written")
+    wait_until(
+        lambda: shared.workers[0].log.count("said after the wait") == 1, "the log is written"
+    )
     assert log.count("said before the wait") == 1

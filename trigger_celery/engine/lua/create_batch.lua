@@ -7,9 +7,10 @@
 -- TTL   batch: run_retention + 7 days once ended
 -- INCLUDE clock
 local now = clock()
-if redis.call('EXISTS', key_batch(id)) == 1 then return 'again' end
+if redis.call('HEXISTS', key_batch(id), 'status') == 1 then return 'again' end
 redis.call('HSET', key_batch(id), 'status', 'PROCESSING', 'created', now, 'retention', retention,
   'count', #ARGV - runs + 1)
+redis.call('PERSIST', key_batch(id))
 if parent ~= '' then redis.call('HSET', key_batch(id), 'parent', parent) end
 if errors ~= '' then redis.call('HSET', key_batch(id), 'errors', errors) end
 for i = runs, #ARGV, 500 do

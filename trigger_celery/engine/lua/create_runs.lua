@@ -3,18 +3,25 @@
 -- session at once: EXECUTING. Runs made in a run are its children; those made after it was
 -- canceled are canceled too.
 -- KEYS  scope
--- ARGV  task queue lane worker_queue key max max_duration retention channel parent links path call batch items...
+-- ARGV  task queue lane worker_queue key max max_duration retention channel parent links path call batch size_limit queue_limit machine items...
 --       lane: '' when the caller does not know the task: its queue and worker queue are those that
 --       workers declared, or if none did, the given ones.
 --       channel: '' or where the end of these runs is announced.
---       max_duration: '' or ms. parent: '' or a run id; links: parent, root and depth parted by
---       U+001E. path, call: where in the parent, and what it asked for ('' when noted otherwise).
+--       max_duration: '' or ms. parent: '' or a run id; links: parent, root, depth and, if any,
+--       trace parted by U+001E. path, call: where in the parent, and what it asked for ('' when noted otherwise).
+--       size_limit: the most runs that may wait in the queue, unless it has its own. queue_limit: ''
+--       or the limit that a queue gets which nobody declared. machine: '' or the preset that the
+--       trigger or its task names.
 --       One item: id, payload, details. Details: mode (now | in | at | failed), delay ms, priority
 --       ms, packet type, tags parted by U+001F, metadata JSON, parted by U+001E; '' for a run that
 --       starts now and has a JSON payload and nothing else. failed: the payload is its error.
--- REPLY per item the status the run was created with, or again
--- TTL   watch: 1 hour; run: none while not final, else run_retention + 7 days; queue record: run_retention + 7 days unless declared
+--       Before them may stand further options as JSON and U+001E: include/admit.lua.
+-- REPLY {full, queue, size limit}, and nothing is stored; or per item the status the run was created with, or again, or cached and the run that has its key
+-- TTL   watch: 1 hour; idempotency key: its own; debounce key: until the run starts + 1 day; run: none while not final, else run_retention + 7 days; queue record: run_retention + 7 days unless declared
 -- INCLUDE clock
+-- INCLUDE keyed
+local now, us = clock()
+-- INCLUDE glance
 -- INCLUDE change
 -- INCLUDE lanes
 -- INCLUDE slots
@@ -22,29 +29,39 @@
 -- INCLUDE deliver
 -- INCLUDE seal
 -- INCLUDE settle
+-- INCLUDE machines
 -- INCLUDE adopt
 -- INCLUDE make
-local now, us = clock()
+-- INCLUDE share_run
+-- INCLUDE keep
+-- INCLUDE admit
+-- INCLUDE places
 
+local declared, any_queue
 if lane == '' then
   local known = redis.call('HGET', key_tasks(), task)
   local own_queue, own_worker_queue = 'task/' .. task, worker_queue
   if known then own_queue, own_worker_queue = string.match(known, '^([^\31]*)\31([^\31]*)') end
+  if known and string.find(known, '"defaults":{', 1, true) then
+    declared = cjson.decode(string.match(known, '\31%d+\31(.*)$')).defaults
+  end
+  any_queue = queue == '' and not known
   if queue == '' then queue = own_queue end
   lane = token(own_worker_queue) .. ':' .. token(queue) .. ':' .. (key == '' and '' or token(key))
 end
 
+local base
+if machine == '' and declared then machine = declared.machine or '' end
+if machine ~= '' then lane, base = lane_on(machine, lane) end
 local _, q = split(lane)
 local known = record(q)
-if not known[4] then
-  redis.call('HSET', key_queue(q), 'name', queue)
-  redis.call('HSET', key_queues(), q, queue)
-end
-if not known[5] then
-  redis.call('PEXPIRE', key_queue(q), int(tonumber(retention) + 604800000))
-end
+local size = tonumber(known[7] or size_limit)
+local parking = parking_of(q, queue, task)
+local left = places_left(q, parking, size, (#ARGV - items + 1) / 3)
+if batch == '' and is_refused(left) then return { 'full', queue, int(size) } end
+if not known[5] and keep_queue(q, known) then parking = parking_of(q, queue, task) end
 
-share(lane, now)
+share(lane, base, now, any_queue)
 local answers, entries, soonest = {}, {}, math.huge
 for i = items, #ARGV, 3 do
   local id = ARGV[i]
@@ -56,12 +73,29 @@ for i = items, #ARGV, 3 do
       redis.call('SREM', key_batch_left(batch), id)
     end
   else
-    local status, due, score = make(q, now, id, ARGV[i + 1], ARGV[i + 2])
+    local details, options, found = ARGV[i + 2], nil, nil
+    if declared or string.byte(details) == 123 then
+      options, details, found = admit(id, ARGV[i + 1], details, declared, now)
+    end
+    local status, due, score = found, nil, nil
+    if not found then
+      local payload = ARGV[i + 1]
+      if left <= 0 and parts_of(details) == 'now' then
+        if batch == '' then return { 'full', queue, int(size) } end
+        payload, details = turn_away(id, size, details)
+      end
+      status, due, score = make(q, now, id, payload, details, options, parking)
+      if parent ~= '' then adopt(id, now) end
+    end
     answers[#answers + 1] = status
-    if parent ~= '' then adopt(id, now) end
-    if status == 'QUEUED' then
+    if status == 'PENDING_VERSION' then
+      redis.call('ZADD', parking, now, id)
+      left = left - 1
+    elseif status == 'QUEUED' then
+      left = left - 1
       entries[#entries + 1] = score
       entries[#entries + 1] = id
+      if options and options.ttl then soonest = math.min(soonest, now + options.ttl) end
     elseif status == 'DELAYED' then
       redis.call('ZADD', key_timers(), int(due), id)
       soonest = math.min(soonest, due)

@@ -1,9 +1,9 @@
 -- fire_timers: does what is due. A run: DELAYED -> QUEUED, and a QUEUED one that waits for a retry
--- enters its lane. A waitpoint: a date is reached, a token times out. Waiters that are still to be
--- woken, children of a cancelled run, batches that nobody sealed.
+-- enters its lane, or EXPIRED: it was not begun within its TTL. A waitpoint: a date is reached, a token times out. Waiters that are still to be
+-- woken, children of a cancelled run, batches that nobody sealed. What the rate of a queue held back.
 -- KEYS  scope
--- ARGV  count op_id error retention
---       error: that of runs which end with their parent.
+-- ARGV  count op_id error retention expiry
+--       error: that of runs which end with their parent. expiry: that of expired ones, %s for their TTL.
 -- REPLY {fired, due ms of the next timer or '', now ms}
 -- TTL   final runs, waitpoints and batches: run_retention + 7 days
 -- INCLUDE clock
@@ -13,6 +13,9 @@
 -- INCLUDE settle
 -- INCLUDE cancel
 -- INCLUDE complete
+-- INCLUDE expire
+-- INCLUDE unpark
+-- INCLUDE reopen
 local now = clock()
 local due = redis.call('ZRANGEBYSCORE', key_timers(), '-inf', int(now), 'WITHSCORES',
   'LIMIT', 0, count)
@@ -32,11 +35,13 @@ local function abort(id)
 end
 
 local function promote(id, at)
-  local f = redis.call('HMGET', key_run(id), 'status', 'lane', 'created', 'n', 'watch', 'prio')
+  local f = redis.call('HMGET', key_run(id), 'status', 'lane', 'created', 'n', 'watch', 'prio',
+    'ttl')
   if f[1] == 'DELAYED' or f[1] == 'QUEUED' then
     if f[1] == 'DELAYED' then
       local run = { id = id, before = f[1], created = f[3], n = f[4], watched = f[5] }
       change(run, 'QUEUED', now, 'queued', at)
+      if f[7] then redis.call('ZADD', key_timers(), int(now + f[7]), timer_expire(id)) end
     end
     local entries = lanes[f[2]] or {}
     lanes[f[2]] = entries
@@ -64,6 +69,16 @@ for i = 1, #due, 2 do
     cancel(id, op_id, error, tonumber(retention), now, freed)
   elseif kind == 'batch' then
     abort(id)
+  elseif kind == 'expire' then
+    enqueue_promoted()
+    expire(id, tonumber(retention), now)
+  elseif kind == 'lane' or kind == 'gate' then
+    enqueue_promoted()
+    reopen(kind, id)
+  elseif kind == 'look' then
+    look_on(id, now)
+  elseif kind == 'release' then
+    release_parked(id, now)
   else
     promote(name, at)
   end

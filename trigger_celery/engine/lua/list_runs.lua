@@ -1,99 +1,96 @@
--- list_runs: one page of runs, newest first, by merging the indexes that fit the filters.
+-- list_runs: one page of runs by creation, newest or oldest first. Walks the smallest of the indexes
+-- that the filters name, and looks the runs up in the others, many at once. A call does a bounded
+-- piece of that, some ms: the page may be incomplete, and the next call goes on.
 -- KEYS  scope
--- ARGV  statuses tasks queues tags oldest newest after_score after_id count
---       Filters are texts parted by U+001F, '' for any; several of one kind mean any of them.
---       oldest, newest: created ms, inclusive. after_*: the last run of the page before.
+-- ARGV  filter direction oldest newest at_score at_id count
+--       filter: include/run_filter.lua. direction: older or newer. oldest, newest: created ms,
+--       inclusive. at_*: the place to go on from, exclusive; '' for the beginning.
 -- REPLY {id, fields and values}…, then the score and id to go on from ('' at the end)
 -- TTL   none
 -- INCLUDE clock
--- INCLUDE lanes
-local function each(text)
-  local list, set = {}, {}
-  for part in string.gmatch(text, '[^\31]+') do
-    list[#list + 1] = part
-    set[part] = true
+-- INCLUDE records
+-- INCLUDE run_filter
+-- INCLUDE index_groups
+local ENOUGH, CHUNK, FAMILY = 3000, 500, 1000
+
+-- All runs below one, unless there are too many.
+local function family(root)
+  local all, i = { root }, 1
+  while i <= #all do
+    for _, child in ipairs(redis.call('ZRANGE', key_children(all[i]), 0, FAMILY)) do
+      if #all > FAMILY then return nil end
+      all[#all + 1] = child
+    end
+    i = i + 1
   end
-  return list, set
+  return all
 end
 
-local status_list, status_set = each(statuses)
-local task_list, task_set = each(tasks)
-local queue_list, queue_set = each(queues)
-local tag_list = each(tags)
-local indexes = {}
-if #tag_list > 0 then
-  for _, tag in ipairs(tag_list) do indexes[#indexes + 1] = key_index_tag(token(tag)) end
-elseif #task_list > 0 then
-  for _, task in ipairs(task_list) do indexes[#indexes + 1] = key_index_task(token(task)) end
-elseif #queue_list > 0 then
-  for _, queue in ipairs(queue_list) do
-    indexes[#indexes + 1] = key_index_queue(token(queue))
-    local own = string.match(queue, '^task/(.+)$')
-    if own then indexes[#indexes + 1] = key_index_task(token(own)) end
-  end
+local sources, driver = {}, 0
+local known = want.batch and redis.call('LRANGE', key_batch_runs(want.batch), 0, -1)
+  or want.root and family(want.root)
+if known then
+  sources[1] = source_from(known)
 else
-  for _, status in ipairs(status_list) do indexes[#indexes + 1] = key_index_status(status) end
+  if want.root then
+    local since = redis.call('HGET', key_run(want.root), 'created')
+    oldest_at = math.max(oldest_at, tonumber(since or '0'))
+  end
+  if #groups == 0 then group(want.every, status_index) end
+  if not tighten() then return { { '', '' } } end
+  driver = smallest()
+  for i, name in ipairs(groups[driver]) do sources[i] = source_of(name) end
 end
 
-local function fits(id)
-  local f = redis.call('HMGET', key_run(id), 'status', 'task', 'queue')
-  if not f[1] then return false end
-  return status_set[f[1]] and (#task_list == 0 or task_set[f[2]])
-    and (#queue_list == 0 or queue_set[f[3]])
-end
-
--- Where the page starts in an index. The last run of the page before need not be in this index:
--- then it is put there for a moment, since only the server can say where it would stand.
-local function start_in(name)
-  if after_id == '' then return redis.call('ZCOUNT', name, '(' .. newest, '+inf') end
-  local rank = redis.call('ZREVRANK', name, after_id)
-  if rank then return rank + 1 end
-  redis.call('ZADD', name, after_score, after_id)
-  rank = redis.call('ZREVRANK', name, after_id)
-  redis.call('ZREM', name, after_id)
-  return rank
-end
-
--- Of each index a window; below the highest end of a cut window the order is not known yet.
-local window = tonumber(count) + 50
-local seen, merged, floor_at = {}, {}, nil
-for _, name in ipairs(indexes) do
-  local start = start_in(name)
-  local found = redis.call('ZREVRANGE', name, start, start + window - 1, 'WITHSCORES')
-  local last
-  for i = 1, #found, 2 do
-    last = { tonumber(found[i + 1]), found[i], found[i + 1] }
-    if last[1] < tonumber(oldest) then break end
-    if not seen[found[i]] then
-      seen[found[i]] = true
-      merged[#merged + 1] = last
+-- Those that are in every other group too: their places in `ids`.
+local function in_all(ids)
+  local left = {}
+  for i = 1, #ids do left[i] = i end
+  for g, names in ipairs(groups) do
+    if g ~= driver and #left > 0 then
+      local asked, found, still = {}, {}, {}
+      for i, place in ipairs(left) do asked[i] = ids[place] end
+      for _, name in ipairs(names) do
+        local scores = redis.call('ZMSCORE', name, unpack(asked))
+        for i = 1, #asked do found[i] = found[i] or scores[i] end
+      end
+      for i, place in ipairs(left) do
+        if found[i] then still[#still + 1] = place end
+      end
+      left = still
     end
   end
-  if #found == 2 * window and last[1] >= tonumber(oldest) then
-    if not floor_at or last[1] > floor_at[1]
-      or (last[1] == floor_at[1] and last[2] > floor_at[2]) then
-      floor_at = last
-    end
-  end
+  return left
 end
-table.sort(merged, function(a, b)
-  if a[1] ~= b[1] then return a[1] > b[1] end
-  return a[2] > b[2]
-end)
 
-local reply = {}
-for _, entry in ipairs(merged) do
-  if floor_at and (entry[1] < floor_at[1]
-    or (entry[1] == floor_at[1] and entry[2] < floor_at[2])) then
-    break
-  end
-  if fits(entry[2]) then
-    reply[#reply + 1] = { entry[2], redis.call('HGETALL', key_run(entry[2])) }
-    if #reply == tonumber(count) then
-      reply[#reply + 1] = { entry[3], entry[2] }
-      return reply
-    end
+local function place_of(id)
+  if known then return { redis.call('HGET', key_run(id), 'created'), id } end
+  for _, source in ipairs(sources) do
+    local score = redis.call('ZSCORE', source.name, id)
+    if score then return { score, id } end
   end
 end
-reply[#reply + 1] = floor_at and { floor_at[3], floor_at[2] } or { '', '' }
-return reply
+
+local reply, spent, size, wanted = {}, 0, math.min(CHUNK, count + 20), tonumber(count)
+while true do
+  local ids = walk(sources, size)
+  local last = #ids
+  for _, place in ipairs(in_all(ids)) do
+    local flat = redis.call('HGETALL', key_run(ids[place]))
+    spent = spent + 8
+    if fits(flat) then
+      reply[#reply + 1] = { ids[place], want.brief and {} or flat }
+      if #reply == wanted then
+        last = place
+        break
+      end
+    end
+  end
+  spent = spent + #ids * (1 + #groups)
+  if #ids < size or #reply == wanted or spent > ENOUGH then
+    local over = last == #ids and #walk(sources, 1) == 0
+    reply[#reply + 1] = over and { '', '' } or place_of(ids[last])
+    return reply
+  end
+  size = CHUNK
+end

@@ -1,4 +1,4 @@
--- prune_runs: removes final runs, ended waitpoints and batches whose retention has passed, with
+-- prune_runs: removes final runs, ended waitpoints, batches and bulk actions whose retention has passed, with
 -- everything that names them. What a run that is not final made or waited for stays for another
 -- day, again and again: the run may be executed again and then asks for it.
 -- KEYS  scope
@@ -8,14 +8,16 @@
 -- INCLUDE clock
 -- INCLUDE change
 -- INCLUDE lanes
+-- INCLUDE data
 local now = clock()
 local DAY = 86400000
 
 local function belongings(id, kind)
   if kind == 'waitpoint' then return { key_waitpoint(id), key_waitpoint_output(id) } end
   if kind == 'batch' then return { key_batch(id), key_batch_runs(id), key_batch_left(id) } end
-  return { key_run(id), key_payload(id), key_output(id), key_error(id), key_metadata(id),
-    key_attempts(id), key_children(id) }
+  if kind == 'bulk' then return { key_bulk(id) } end
+  return { key_run(id), key_payload(id), key_output(id), key_error(id), key_attempts(id),
+    key_children(id) }
 end
 
 local function lives(run)
@@ -35,16 +37,25 @@ end
 
 local function leave_indexes(id, kind)
   if kind == 'waitpoint' then redis.call('ZREM', key_tokens(), id) end
+  if kind == 'bulk' then redis.call('ZREM', key_bulks(), id) end
   if kind ~= 'run' then return end
   redis.call('DEL', key_watch(id))
-  local f = redis.call('HMGET', key_run(id), 'status', 'task', 'queue', 'tags')
+  local f = redis.call('HMGET', key_run(id), 'status', 'task', 'queue', 'tags', 'idem', 'deb',
+    'labels', 'links')
   if not f[1] then return end
+  if f[5] and redis.call('GET', key_idem(f[5])) == id then redis.call('DEL', key_idem(f[5])) end
+  if f[6] and redis.call('GET', key_debounce(f[6])) == id then
+    redis.call('DEL', key_debounce(f[6]))
+  end
+  local parent = f[8] and string.match(f[8], '^[^\30]+')
+  if parent then redis.call('ZREM', key_children(parent), id) end
   redis.call('ZREM', key_index_status(f[1]), id)
   redis.call('ZREM', key_index_task(token(f[2])), id)
   redis.call('ZREM', key_index_queue(token(f[3])), id)
   for tag in string.gmatch(f[4] or '', '[^\31]+') do
     redis.call('ZREM', key_index_tag(token(tag)), id)
   end
+  for label in string.gmatch(f[7] or '', '[^\31]+') do redis.call('ZREM', key_index_label(label), id) end
 end
 
 local due = redis.call('ZRANGEBYSCORE', key_retention(), '-inf', int(now), 'LIMIT', 0, count)
@@ -53,10 +64,12 @@ for _, id in ipairs(due) do
   if needed(id, kind) then
     redis.call('ZADD', key_retention(), int(now + DAY), id)
     for _, name in ipairs(belongings(id, kind)) do redis.call('PEXPIRE', name, 8 * DAY) end
+    if kind == 'run' then all_data('PEXPIRE', id, 8 * DAY) end
   else
     leave_indexes(id, kind)
     redis.call('DEL', key_keepers(id))
     redis.call('DEL', unpack(belongings(id, kind)))
+    if kind == 'run' then all_data('DEL', id) end
     redis.call('ZREM', key_retention(), id)
   end
 end

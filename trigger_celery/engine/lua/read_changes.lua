@@ -4,9 +4,9 @@
 -- ARGV  after batch tags oldest most
 --       after: the last entry seen; '' asks for the newest one only. batch: '' or its id. tags:
 --       parted by U+001F, all of which a run must have. oldest: of the run's creation, ms.
--- REPLY {entry to go on from, end | more | gap | now ms, {entry, run, status, change number}…}
+-- REPLY {entry to go on from, end | more | gap | now ms, {entry, run, status, change number, data}…}
 --       gap: the feed was trimmed, or lost, past `after`; then the entry is the newest. now ms: the
---       time when `after` is ''.
+--       time when `after` is ''. data: 1 when the status did not change, else ''.
 -- TTL   none
 -- INCLUDE clock
 local FEED, MAX_LENGTH = key_changes(), 10000
@@ -50,7 +50,7 @@ local reply = { #found > 0 and found[#found][1] or after, #found > tonumber(most
 for i = first, #found do
   local fields = found[i][2]
   if is_wanted(fields[2]) then
-    reply[#reply + 1] = { found[i][1], fields[2], fields[4], fields[6] }
+    reply[#reply + 1] = { found[i][1], fields[2], fields[4], fields[6], fields[8] or '' }
   end
 end
 return reply

@@ -3,7 +3,8 @@
 -- KEYS  scope
 -- ARGV  run_id channel watch bodies
 --       channel '': do not watch; watch: end or all. bodies '0': only the hash.
--- REPLY {fields and values, payload, output, error, metadata, attempts, declared max attempts} | empty when unknown
+-- REPLY {fields and values, payload, output, error, metadata, attempts, declared max attempts,
+--       changes of the metadata} | empty when unknown
 -- TTL   watch: 1 hour
 local fields = redis.call('HGETALL', key_run(run_id))
 if #fields == 0 then return {} end
@@ -31,4 +32,5 @@ return {
   text(redis.call('GET', key_metadata(run_id))),
   redis.call('LRANGE', key_attempts(run_id), 0, -1),
   text(declared_max()),
+  redis.call('LRANGE', key_metadata_changes(run_id), 0, -1),
 }

@@ -1,4 +1,4 @@
--- refresh_lanes: after the limit of a queue changed or it was paused or resumed, offers its lanes
+-- refresh_lanes: after the limits of a queue changed or it was paused or resumed, offers its lanes
 -- that have room now and takes back those that have none. Walks the lanes of a queue by cursor.
 -- KEYS  scope
 -- ARGV  queue cursor
@@ -13,14 +13,6 @@ if cursor == '0' then
   regain_queue(q, clock())
   write_gathered()
 end
-local found = redis.call('SSCAN', key_lanes(q), cursor, 'COUNT', 200)
-for _, lane in ipairs(found[2]) do
-  local wq, _, k = split(lane)
-  if room(q, k) > 0 and redis.call('EXISTS', key_lane(lane)) == 1 then
-    offer(lane, wq, q, k)
-    wake(wq, 1)
-  else
-    redis.call('ZREM', key_ready(wq), lane)
-  end
-end
-return found[1]
+local following = look_at_lanes(q, cursor)
+if following == '0' then redis.call('ZREM', key_timers(), timer_look(q .. ':0')) end
+return following

@@ -23,7 +23,22 @@ local function all_exist()
   return true
 end
 
+-- Items that found their queue full.
+local function note_full()
+  local f = redis.call('HMGET', key_batch(id), 'full', 'errors')
+  if not f[1] then return end
+  local errors = cjson.decode(f[2] or '[]')
+  for run in string.gmatch(f[1], '%S+') do
+    local error = cjson.decode(redis.call('GET', key_error(run)))
+    errors[#errors + 1] = { redis.call('LPOS', key_batch_runs(id), run),
+      redis.call('HGET', key_run(run), 'task'), error.message, error.code }
+  end
+  redis.call('HSET', key_batch(id), 'errors', cjson.encode(errors))
+  redis.call('HDEL', key_batch(id), 'full')
+end
+
 if status == 'PROCESSING' and all_exist() then
+  note_full()
   redis.call('HSET', key_batch(id), 'sealed', '1')
   redis.call('ZREM', key_timers(), timer_batch(id))
   count_batch(id, now)

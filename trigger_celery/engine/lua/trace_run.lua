@@ -4,8 +4,8 @@
 -- KEYS  scope
 -- ARGV  run_id seen before most
 --       seen: number of the last change the caller knows. before: the entry to go back from, or ''.
--- REPLY {number of the run's last change, entry to go on from or '', {entry, run, status, change number}…}
---       | empty when unknown
+-- REPLY {number of the run's last change, entry to go on from or '', {entry, run, status, change number, data}…}
+--       | empty when unknown; data: 1 when the status did not change, else ''
 -- TTL   none
 local last = redis.call('HGET', key_run(run_id), 'n')
 if not last then return {} end
@@ -17,7 +17,7 @@ for _, entry in ipairs(found) do
   local fields = entry[2]
   if fields[2] == run_id then
     if tonumber(fields[6]) <= tonumber(seen) then return reply end
-    reply[#reply + 1] = { entry[1], run_id, fields[4], fields[6] }
+    reply[#reply + 1] = { entry[1], run_id, fields[4], fields[6], fields[8] or '' }
     if tonumber(fields[6]) == tonumber(seen) + 1 then return reply end
   end
 end

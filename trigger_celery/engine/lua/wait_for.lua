@@ -11,6 +11,7 @@
 -- INCLUDE change
 -- INCLUDE lanes
 -- INCLUDE slots
+-- INCLUDE keep
 local now = clock()
 local f = redis.call('HMGET', key_run(run_id), 'status', 'epoch', 'lane', 'created', 'n', 'watch',
   'owner', 'post', 'resuming')
@@ -24,27 +25,42 @@ local function record_of()
   return kind == 'batch' and key_batch(target) or key_waitpoint(target)
 end
 
--- The runs from this one up to the target, each waiting for the one before it or for its batch;
--- nil when the target does not wait for this run. Looks at no more than 1,000 waiting runs.
-local function chain_of_waits()
+-- The runs that this one would wait for: a batch may count runs that it did not make.
+local function aims_of()
+  local kind = string.match(target, '^%a+')
+  if kind == 'run' then return { [target] = true } end
+  if kind ~= 'batch' or not redis.call('HGET', key_batch(target), 'shares') then return nil end
+  local aims = {}
+  for _, id in ipairs(redis.call('SMEMBERS', key_batch_left(target))) do aims[id] = true end
+  return aims
+end
+
+-- The runs from this one up to an aim, each waiting for the one before it or for its batch; nil
+-- when no aim waits for this run. Looks at no more than 1,000 waiting runs.
+local function chain_of_waits(aims)
   local from, order = { [run_id] = run_id }, { run_id }
+  local aim = aims[run_id] and run_id
   local function look_at(waited, id)
     for _, above in ipairs(redis.call('SMEMBERS', key_waiters(waited))) do
       if not from[above] then
         from[above] = id
         order[#order + 1] = above
+        if aims[above] then aim = aim or above end
       end
     end
   end
   for i = 1, 1000 do
     local id = order[i]
-    if not id or from[target] then break end
+    if not id or aim then break end
     look_at(id, id)
-    local batch = redis.call('HGET', key_run(id), 'batch')
-    if batch then look_at(batch, id) end
+    local f = redis.call('HMGET', key_run(id), 'batch', 'waited')
+    if f[1] then look_at(f[1], id) end
+    if f[2] == 'batch' then
+      for _, batch in ipairs(redis.call('SMEMBERS', key_counted(id))) do look_at(batch, id) end
+    end
   end
-  if not from[target] then return nil end
-  local chain, id = { target }, target
+  if not aim then return nil end
+  local chain, id = { aim }, aim
   while id ~= run_id do
     id = from[id]
     table.insert(chain, 1, id)
@@ -61,25 +77,15 @@ local function note()
   return ''
 end
 
--- What a run waited for is not pruned before the run has ended: a replay asks for it again.
-local function keep()
-  local name = record_of()
-  local keeper = redis.call('HGET', name, 'keeper')
-  if not keeper then
-    redis.call('HSET', name, 'keeper', run_id)
-  elseif keeper ~= run_id then
-    redis.call('SADD', key_keepers(target), run_id)
-  end
-end
-
-local cycle = string.sub(target, 1, 4) == 'run_' and chain_of_waits()
+local aims = aims_of()
+local cycle = aims and chain_of_waits(aims)
 if cycle then return { 'cycle', cycle } end
 local status = target ~= '' and redis.call('HGET', record_of(), 'status')
 if target ~= '' and not status then return { 'unknown' } end
 local noted = note()
 if not noted then return { 'full' } end
 if noted ~= '' then return { 'mismatch', noted } end
-if target ~= '' then keep() end
+if target ~= '' then keep(target, record_of(), run_id) end
 if target == '' or not (status == 'WAITING' and string.sub(target, 1, 4) == 'wait'
   or status == 'PROCESSING' or (string.sub(target, 1, 4) == 'run_' and not FINAL[status])) then
   -- Of a call that is sent again after the run was parked by it: the run is told when it may go on.
@@ -95,7 +101,7 @@ if post_to ~= (f[8] or '') then
 end
 redis.call('SADD', key_waiters(target), run_id)
 redis.call('SADD', key_waiting(run_id), target)
-if string.sub(target, 1, 4) == 'run_' then redis.call('HSET', key_run(target), 'waited', '1') end
+if string.sub(target, 1, 4) == 'run_' then redis.call('HSETNX', key_run(target), 'waited', '1') end
 if park ~= '1' then return { 'waiting' } end
 if f[1] ~= 'EXECUTING' then return { 'parked' } end
 local freed = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from trigger_celery.engine import sessions
 from trigger_celery.store.op import Flow
@@ -15,7 +16,14 @@ class Sweeper:
 
     name = "sweeper"
 
-    def __init__(self, scope: str, lease_ms: int, retention: int) -> None:
+    def __init__(
+        self,
+        scope: str,
+        lease_ms: int,
+        retention: int,
+        on_crashed: Callable[[str], None] | None = None,
+    ) -> None:
+        self._on_crashed = on_crashed
         self._scope = scope
         self._lease_ms = lease_ms
         self._retention = retention
@@ -33,6 +41,8 @@ class Sweeper:
                 status,
                 extra={"action": "run_lost_worker", "run_id": run_id, "status": status},
             )
+            if status == "CRASHED" and self._on_crashed is not None:
+                self._on_crashed(run_id)
         if done.sessions_ended:
             logger.warning(
                 "%d worker session(s) lapsed and were ended",

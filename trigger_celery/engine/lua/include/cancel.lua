@@ -2,7 +2,7 @@
 -- timers, so that the cascade goes on when the caller is gone.
 -- INCLUDE seal
 local function cancel_children(id, now)
-  local children = redis.call('SMEMBERS', key_children(id))
+  local children = redis.call('ZRANGE', key_children(id), 0, -1)
   for _, child in ipairs(children) do gather('ZADD', key_timers(), now, timer_cancel(child)) end
   if #children > 0 then hurry(now, now) end
 end
@@ -14,10 +14,13 @@ local function cancel(id, op_id, error, retention, now, freed)
   if not status then return 'gone', '' end
   if f[9] == op_id then return 'ok', status end
   if FINAL[status] then return 'final', status end
-  redis.call('ZREM', key_timers(), id)
-  redis.call('ZREM', key_parked(token(f[8])), id)
-  withdraw(id, f[2])
+  redis.call('ZREM', key_timers(), id, timer_expire(id))
   local _, q, k = split(f[2])
+  if status == 'PENDING_VERSION' then
+    redis.call('ZREM', key_parked(token(f[8])), id)
+    redis.call('ZREM', key_parked_queue(q), id)
+  end
+  withdraw(id, f[2])
   leave_resuming(id, q, k)
   if owner then
     release(id, f[2], owner, freed)

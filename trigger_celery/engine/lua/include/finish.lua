@@ -2,14 +2,16 @@
 --   done     detail: packet type        data: output
 --   failed   detail: final status       data: error, JSON
 --   retry    detail: delay ms           data: error, JSON
+--   move     detail: delay ms and the machine preset of the next attempt; data: error, JSON
 --   lost     detail: delay ms or ''     data: error, JSON (the process that ran it died)
 --   back     not started after all      unknown  the worker does not have the task
 -- Answers: ok | crashed (lost once too often: no attempt follows) | stale (another owner, or not in a
 --   state to end) | final (ended otherwise before) | gone (no such run).
 -- INCLUDE requeue
+-- INCLUDE data
 local STATE = {
   'status', 'epoch', 'owner', 'lane', 'created', 'n', 'watch', 'attempt', 'since', 'op',
-  'task', 'payload', 'prio', 'queued', 'waits', 'waited', 'batch', 'resumed',
+  'task', 'payload', 'prio', 'queued', 'waits', 'waited', 'batch', 'resumed', 'data',
 }
 
 local function seal(id, f, retention, now, noted)
@@ -17,10 +19,12 @@ local function seal(id, f, retention, now, noted)
   local ttl = int(retention + 604800000)
   redis.call('PEXPIRE', key_run(id), ttl)
   if not f[12] then redis.call('PEXPIRE', key_payload(id), ttl) end
-  redis.call('PEXPIRE', key_metadata(id), ttl)
+  if f[19] then all_data('PEXPIRE', id, ttl) end
   -- The first attempt has nothing behind it, unless it has just been noted.
-  if noted or tonumber(f[8] or '0') > 1 then redis.call('PEXPIRE', key_attempts(id), ttl) end
-  if f[15] then redis.call('PEXPIRE', key_children(id), ttl) end
+  local again = tonumber(f[8] or '0') > 1
+  if noted or again then redis.call('PEXPIRE', key_attempts(id), ttl) end
+  -- An earlier attempt may have made runs, and this one nothing.
+  if f[15] or again then redis.call('PEXPIRE', key_children(id), ttl) end
   return ttl
 end
 
@@ -59,8 +63,8 @@ local function finish(op_id, id, epoch, kind, detail, data, retention, now, free
   end
   if early then
     give_back(run, f, op_id, kind, now, freed)
-  elseif kind == 'retry' then
-    retry(run, f, op_id, tonumber(detail), data, now, freed)
+  elseif kind == 'retry' or kind == 'move' then
+    retry(run, f, op_id, detail, data, now, freed)
   else
     local after = kind == 'done' and 'COMPLETED' or detail
     if not (FINAL[after] and legal(status, after)) then return 'stale' end

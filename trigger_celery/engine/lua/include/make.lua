@@ -8,10 +8,11 @@ local function add(name, value)
   last = last + 2
 end
 
-local function share(lane, now)
+local function share(lane, base, now, any_queue)
   add('task', task)
   add('queue', queue)
   add('lane', lane)
+  if base then add('base', base) end
   add('created', now)
   add('n', '1')
   if key ~= '' then add('ckey', key) end
@@ -20,6 +21,7 @@ local function share(lane, now)
   if links ~= '' then add('links', links) end
   if batch ~= '' then add('batch', batch) end
   if channel ~= '' then add('watch', 'end') end
+  if any_queue then add('anyq', '1') end
   shared = last
 end
 
@@ -45,23 +47,56 @@ local function due_at(mode, delay, now)
   return now
 end
 
-local function first_status(mode, due, now)
+local function first_status(mode, due, now, parking)
   if mode == 'failed' then return 'SYSTEM_FAILURE' end
+  if parking then return 'PENDING_VERSION' end
   return due > now and 'DELAYED' or 'QUEUED'
 end
 
+-- What `admit` found in the details.
+-- RARE
+local function add_options(x, id, status, due, now)
+  if x.opts then add('opts', x.opts) end
+  if x.labels then
+    add('labels', x.labels)
+    for label in string.gmatch(x.labels, '[^\31]+') do gather('ZADD', key_index_label(label), now, id) end
+  end
+  if x.ttl then
+    add('ttl', x.ttl)
+    if status == 'QUEUED' then redis.call('ZADD', key_timers(), int(now + x.ttl), timer_expire(id)) end
+  end
+  if x.idem then
+    add('idem', x.idem)
+    add('iuntil', int(now + x.keep))
+    redis.call('SET', key_idem(x.idem), id, 'PX', x.keep)
+  end
+  if x.deb and due > now then
+    add('deb', x.deb)
+    redis.call('SET', key_debounce(x.deb), id, 'PX', int(due - now + 86400000))
+  end
+end
+
+-- The run of an item that could not be triggered ends as it is made.
+-- RARE
+local function end_at_once(id, error, now)
+  seal_with(id, error, tonumber(retention), now)
+  if batch ~= '' then settle(id, nil, nil, batch, now) end
+end
+
+-- options: nil or those of `admit`. parking: nil or where it waits for what is not declared yet.
 -- Returns the status, when the run is due, and its place in its lane.
-local function make(q, now, id, payload, details)
+local function make(q, now, id, payload, details, options, parking)
   local mode, delay, prio, ptype, tags, metadata = parts_of(details)
   local due = due_at(mode, delay, now)
-  local status = first_status(mode, due, now)
+  local status = first_status(mode, due, now, parking)
   last = shared
   add('status', status)
   add('queued', due)
   if prio ~= '0' then add('prio', prio) end
   if tags ~= '' then add('tags', tags) end
   if ptype ~= 'application/json' then add('ptype', ptype) end
-  if status == 'DELAYED' then add('due', int(due)) end
+  if due > now then add('due', int(due)) end
+  if options then add_options(options, id, status, due, now) end
   if channel ~= '' then
     redis.call('SADD', key_watch(id), channel)
     redis.call('PEXPIRE', key_watch(id), 3600000)
@@ -73,13 +108,13 @@ local function make(q, now, id, payload, details)
   else
     redis.call('SET', key_payload(id), payload)
   end
-  if metadata ~= '' then redis.call('SET', key_metadata(id), metadata) end
+  if metadata ~= '' then
+    add('data', '1')
+    redis.call('SET', key_metadata(id), metadata)
+  end
   redis.call('HSET', key_run(id), unpack(fields, 1, last))
   index(id, q, status, tags, now)
   announce(id, status, '1')
-  if mode == 'failed' then
-    seal_with(id, payload, tonumber(retention), now)
-    if batch ~= '' then settle(id, nil, nil, batch, now) end
-  end
+  if mode == 'failed' then end_at_once(id, payload, now) end
   return status, due, due - tonumber(prio)
 end

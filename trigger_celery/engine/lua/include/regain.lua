@@ -1,7 +1,7 @@
 -- Gives slots to runs that wait for one to go on, ahead of new work.
 local function regain(q, k, now)
   local waiting = key_resuming(q, k)
-  while room(q, k) > 0 and env_open() do
+  while room(q, k) > 0 and environment_room() > 0 do
     local id = redis.call('ZPOPMIN', waiting)[1]
     if not id then break end
     local f = redis.call('HMGET', key_run(id), 'status', 'owner', 'lane', 'created', 'n',

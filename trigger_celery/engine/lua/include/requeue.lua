@@ -1,4 +1,5 @@
 -- Runs that are not over: given back unstarted, or with another attempt to come.
+-- INCLUDE machines
 
 local function note_attempt(id, f, now, error)
   redis.call('RPUSH', key_attempts(id), '{"number":' .. (f[8] or '0') .. ',"started":'
@@ -26,6 +27,7 @@ local function known_elsewhere(task, lane, session)
   return elsewhere[asked]
 end
 
+-- RARE
 local function give_back(run, f, op_id, kind, now, freed)
   release(run.id, f[4], f[3], freed)
   local attempt = tonumber(f[8] or '0')
@@ -37,31 +39,49 @@ local function give_back(run, f, op_id, kind, now, freed)
     attempt = attempt - 1
   end
   redis.call('HDEL', key_run(run.id), 'owner')
-  local lane = kind == 'unknown' and lane_of(f[11], f[4]) or f[4]
+  local lane = f[4]
+  if kind == 'unknown' then
+    local m = redis.call('HMGET', key_run(run.id), 'opts', 'base')
+    local machine = m[1] and cjson.decode(m[1]).machine
+    lane = place_on(run.id, machine, lane_of(f[11], own_lane(lane, m[2])))
+  end
   if kind == 'unknown' and not known_elsewhere(f[11], lane, f[3]) then
     change(run, 'PENDING_VERSION', now, 'op', op_id, 'attempt', attempt)
     redis.call('ZADD', key_parked(token(f[11])), f[5], run.id)
     return
   end
-  change(run, 'QUEUED', now, 'op', op_id, 'attempt', attempt, 'lane', lane)
+  change(run, 'QUEUED', now, 'op', op_id, 'attempt', attempt)
   if kind == 'unknown' then
     redis.call('ZADD', key_timers(), int(now + 500), run.id)
+    local ttl = attempt == 0 and redis.call('HGET', key_run(run.id), 'ttl')
+    if ttl then redis.call('ZADD', key_timers(), int(f[14] + ttl), timer_expire(run.id)) end
     hurry(now + 500, now)
   else
     enqueue(lane, { int(tonumber(f[14]) - tonumber(f[13] or '0')), run.id })
   end
 end
 
-local function retry(run, f, op_id, delay, error, now, freed)
+-- RARE
+local function retry(run, f, op_id, detail, error, now, freed)
+  local after, machine = string.match(detail, '^(%d+) ?(.*)$')
+  local delay = tonumber(after)
   note_attempt(run.id, f, now, error)
   if f[15] then forget_waits(run.id) end
-  if delay < REQUEUE_FROM_MS then
+  if machine == '' and delay < REQUEUE_FROM_MS then
     change(run, 'EXECUTING', now, 'op', op_id, 'attempt', int(tonumber(f[8]) + 1),
       'since', now + delay)
     return
   end
   release(run.id, f[4], f[3], freed)
   redis.call('HDEL', key_run(run.id), 'owner')
+  if machine ~= '' then
+    local m = redis.call('HMGET', key_run(run.id), 'opts', 'base')
+    local opts = cjson.decode(m[1] or '{}')
+    opts.machine = machine
+    place_on(run.id, machine, own_lane(f[4], m[2]))
+    redis.call('HSET', key_run(run.id), 'opts', cjson.encode(opts))
+  end
   change(run, 'QUEUED', now, 'op', op_id)
   redis.call('ZADD', key_timers(), int(now + delay), run.id)
+  if machine ~= '' then hurry(now + delay, now) end
 end

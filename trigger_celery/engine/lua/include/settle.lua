@@ -12,6 +12,7 @@ local function end_batch(id, status, now)
 end
 
 -- A batch whose runs are all final ends, once it is known that no more of them come.
+-- RARE
 local function count_batch(id, now)
   if redis.call('EXISTS', key_batch_left(id)) == 1 then return end
   local f = redis.call('HMGET', key_batch(id), 'status', 'sealed', 'errors')
@@ -26,5 +27,12 @@ local function settle(id, waits, waited, batch, now)
   if batch then
     redis.call('SREM', key_batch_left(batch), id)
     count_batch(batch, now)
+  end
+  if waited == 'batch' then
+    for _, other in ipairs(redis.call('SMEMBERS', key_counted(id))) do
+      redis.call('SREM', key_batch_left(other), id)
+      count_batch(other, now)
+    end
+    redis.call('DEL', key_counted(id))
   end
 end

@@ -25,21 +25,17 @@ local function release(id, lane, session, freed)
   freed[q .. ':' .. k] = lane
 end
 
-local limit_read
-local function environment_limit()
-  if limit_read == nil then limit_read = redis.call('HGET', key_env(), 'limit') end
-  return limit_read
-end
 -- INCLUDE waits
 -- INCLUDE regain
 
 -- Slots that became free go to runs that wait for one to go on, before anything new.
+-- RARE
 local function give_slots(freed, limited, now)
-  if redis.call('EXISTS', key_resuming_groups()) == 0 then return end
   if limited then regain_all(now) end
   for _, lane in pairs(freed) do
     local _, q, k = split(lane)
-    regain(q, k, now)
+    local g = gate(q)
+    if g and g.whole then regain_queue(q, now) else regain(q, k, now) end
   end
   write_gathered()
 end
@@ -48,15 +44,20 @@ end
 -- same call names its own worker queues in `own` and needs no waking.
 local function reoffer(freed, own, now)
   write_gathered()
-  local limited = next(freed) and environment_limit()
-  if next(freed) then give_slots(freed, limited, now) end
+  local limited = next(freed) and environment()[1]
+  if next(freed) and redis.call('EXISTS', key_resuming_groups()) == 1 then
+    give_slots(freed, limited, now)
+  end
   for _, lane in pairs(freed) do
     local _, q, k = split(lane)
+    local g = gate(q)
     for wq in string.gmatch(record(q)[3] or '', '%x+') do
       local other = wq .. ':' .. q .. ':' .. k
       -- Without a limit the lane was never full.
-      if record(q)[1] and redis.call('EXISTS', key_lane(other)) == 1 then
-        offer(other, wq, q, k)
+      local pending = record(q)[1] and redis.call('EXISTS', key_lane(other)) == 1
+      if pending then offer(other, wq, q, k) end
+      if g then open_gate(wq, q) end
+      if pending or (g and g.whole) then
         if not string.find(own, wq, 1, true) and redis.call('EXISTS', key_ready(wq)) == 1 then
           wake(wq, 1)
         end

@@ -2,16 +2,22 @@
 local WANTED = {
   'status', 'task', 'queue', 'lane', 'created', 'queued', 'attempt', 'epoch', 'n', 'watch',
   'ckey', 'prio', 'max', 'tags', 'ptype', 'payload', 'started', 'links', 'maxdur', 'batch',
-  'resume', 'resumed', 'since',
+  'resume', 'resumed', 'since', 'opts', 'data',
 }
 
--- One run as one string, fields parted by U+001F, the payload last: cheap to read for a client.
+-- One run as one string, fields parted by U+001F, the payload last: cheap to read for a client. A large
+-- payload is fetched by who executes the run (flag p): replies and mailboxes stay small.
 local function describe(id, f, epoch, attempt, status)
+  local payload, apart = f[16], ''
+  if not payload then
+    payload = redis.call('GETRANGE', key_payload(id), 0, MAX_INLINE)
+    if #payload > MAX_INLINE then payload, apart = '', 'p' end
+  end
   return table.concat({
     id, epoch, attempt, status, f[2], f[3], f[11] or '', f[5], f[6], f[12] or '', f[13] or '',
-    string.gsub(f[14] or '', '\31', '\30'), f[18] or '', f[19] or '', f[20] or '', f[21] or f[22] or '',
-    f[15] or '',
-    f[16] or redis.call('GET', key_payload(id)) or '',
+    string.gsub(f[14] or '', '\31', '\30'), f[18] or '', f[19] or '', f[20] or '', (f[21] or f[22] or '') .. (f[25] and 'd' or '') .. apart,
+    f[15] or '', f[24] or '',
+    payload,
   }, '\31')
 end
 
@@ -19,6 +25,7 @@ end
 local function grant(id, session, start, now, us, told)
   local f = redis.call('HMGET', key_run(id), unpack(WANTED))
   if f[1] ~= 'QUEUED' then return nil end
+  if f[24] then gather('ZREM', key_timers(), timer_expire(id)) end
   local run = { id = id, before = 'QUEUED', created = f[5], n = f[9], watched = f[10] }
   local epoch = int(math.max(us, tonumber(f[8] or '0') + 1))
   local attempt = tonumber(f[7] or '0')
@@ -38,36 +45,10 @@ local function grant(id, session, start, now, us, told)
   change(run, 'DEQUEUED', now, 'owner', session, 'epoch', epoch)
   return describe(id, f, epoch, attempt, 'DEQUEUED')
 end
-
-local function take_lane(lane, vt, want, session, start, now, us, runs, ids, told)
-  local wq, q, k = split(lane)
-  local free = room(q, k)
-  local share = want
-  if want > 1 then
-    share = math.max(1, math.floor(want / (redis.call('ZCARD', key_ready(wq)) + 1)))
-  end
-  local count = math.min(share, free)
-  if count <= 0 then return end
-  local found = redis.call('ZPOPMIN', key_lane(lane), count)
-  local first = #ids + 1
-  for i = 1, #found, 2 do
-    local run = grant(found[i], session, start, now, us, told)
-    if run then
-      runs[#runs + 1] = run
-      ids[#ids + 1] = found[i]
-    end
-  end
-  hold(ids, first, q, k, session, now)
-  local taken = #ids - first + 1
-  redis.call('HSET', key_env(), 'vt:' .. wq, vt)
-  if #found < 2 * count or redis.call('EXISTS', key_lane(lane)) == 0 then
-    redis.call('SREM', key_lanes(q), lane)
-  elseif free > taken then
-    redis.call('ZADD', key_ready(wq), int(tonumber(vt) + math.max(taken, 1)), lane)
-  end
-end
+-- INCLUDE turns
 
 -- The runs a repeated call was given the first time, as far as the session still owns them.
+-- RARE
 local function taken_before(session, ids)
   local runs = {}
   for id in string.gmatch(ids, '%S+') do
@@ -86,15 +67,12 @@ local function take(op_id, session, worker_queues, want, start, now, us)
   if redis.call('HGET', key_worker(session), 'op') == op_id then
     return taken_before(session, redis.call('HGET', key_worker(session), 'taken') or '')
   end
-  local limit = environment_limit()
-  local open = limit and tonumber(limit) - redis.call('ZCARD', key_slots()) or math.huge
+  local open = environment_room()
   local runs, ids = {}, {}
   for wq in string.gmatch(worker_queues, '%x+') do
     while #runs < want and #runs < open do
-      local popped = redis.call('ZPOPMIN', key_ready(wq))
-      if not popped[1] then break end
       local left = math.min(want, open) - #runs
-      take_lane(popped[1], popped[2], left, session, start, now, us, runs, ids)
+      if not take_next(wq, left, session, start, now, us, runs, ids) then break end
     end
   end
   write_gathered()

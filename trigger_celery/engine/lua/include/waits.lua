@@ -2,11 +2,6 @@
 -- goes on. `waiters:<target>` holds runs, `waiting:<run>` holds targets; an edge is in both.
 -- A run that is in its owner's memory is told through the mailbox; one without an owner is queued
 -- for any worker, which replays it.
-local function env_open()
-  local limit = environment_limit()
-  return not limit or tonumber(limit) > redis.call('ZCARD', key_slots())
-end
-
 -- Where a run is told: its own mailbox on pools of processes and threads, else its session's.
 local function tell(own_post, owner, message)
   post(own_post or owner, message)
@@ -15,7 +10,7 @@ end
 local function resume(id, lane, owner, own_post, run, now, target)
   local wq, q, k = split(lane)
   hold({ id }, 1, q, k, owner, now)
-  if room(q, k) <= 0 then redis.call('ZREM', key_ready(wq), lane) end
+  if room_of_key(q, k) <= 0 then take_out(lane, wq, q) end
   change(run, 'EXECUTING', now, 'told', now)
   tell(own_post, owner, 'resume ' .. id .. ' ' .. target)
 end
@@ -37,7 +32,8 @@ local function go_on(id, target, now)
   if not owner then
     change(run, 'QUEUED', now, 'resume', '1')
     enqueue(f[3], { score, id })
-  elseif redis.call('EXISTS', key_resuming(q, k)) == 0 and room(q, k) > 0 and env_open() then
+  elseif redis.call('EXISTS', key_resuming(q, k)) == 0 and room(q, k) > 0
+    and environment_room() > 0 then
     resume(id, f[3], owner, f[7], run, now, target)
   else
     change(run, 'QUEUED', now, 'resuming', '1')
@@ -48,6 +44,7 @@ local function go_on(id, target, now)
 end
 
 -- Wakes up to 100 waiters; a timer wakes the rest.
+-- RARE
 local function wake_waiters(target, now)
   for _, id in ipairs(redis.call('SPOP', key_waiters(target), 100)) do
     redis.call('SREM', key_waiting(id), target)
@@ -69,6 +66,7 @@ local function forget_date(target)
 end
 
 -- An attempt is over: its edges and the record of its durable calls go. Steps stay for the next.
+-- RARE
 local function forget_waits(id)
   for _, target in ipairs(redis.call('SMEMBERS', key_waiting(id))) do
     redis.call('SREM', key_waiters(target), id)
