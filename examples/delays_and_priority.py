@@ -4,7 +4,7 @@ A priority is a head start in seconds: with `priority=60` a run stands in the qu
 been triggered a minute earlier.
 
 Output:
-    re: reminder waits: DELAYED
+    re: reminder waits: PENDING_VERSION
     re: reminder ran [\d.]+ s after it was triggered
     order of the reports: urgent, 1, 2, 3
     newsletter: CANCELED
@@ -33,7 +33,7 @@ async def report(payload: str) -> None:
 if __name__ == "__main__":
     from playground import playground
 
-    # No worker runs yet: what is triggered here waits in the store.
+    # No worker was ever there: what is triggered here waits in the store until one knows the tasks.
     with playground(__file__, worker=False) as start_worker:
         reminder = remind.trigger("call Grace", delay="2s").sync()
         print(f"reminder waits: {runs.retrieve(reminder).sync().status}")

@@ -36,7 +36,7 @@ async def sum_of_squares(count: int) -> int:
 def children() -> list[Run]:
     found, cursor = [], None
     while True:
-        page = runs.list(task="square", limit=100, cursor=cursor).sync()
+        page = runs.list(task="square", limit=100, after=cursor).sync()
         found += page.runs
         if (cursor := page.next_cursor) is None:
             return found
@@ -55,7 +55,7 @@ if __name__ == "__main__":
     from playground import playground
 
     with playground(__file__):
-        run = tasks.trigger_and_poll("sum-of-squares", 1000, timeout=60).sync()
+        run = runs.poll(tasks.trigger("sum-of-squares", 1000).sync(), timeout=60).sync()
         seconds = run.duration_ms / 1000
         print(f"1,000 runs in {seconds:.2f} s, {1000 / seconds:.0f} a second")
         print(f"at once: {most_at_once(children())} at most, the limit is 50")

@@ -6,7 +6,7 @@ Output:
 
 from celery import Celery
 
-from trigger_celery import TriggerCelery, task, tasks
+from trigger_celery import TriggerCelery, runs, task, tasks
 
 app = Celery("hello")
 TriggerCelery(app)
@@ -21,4 +21,5 @@ if __name__ == "__main__":
     from playground import playground
 
     with playground(__file__):
-        print(tasks.trigger_and_poll("hello", {"name": "Ada"}).sync().output)
+        handle = tasks.trigger("hello", {"name": "Ada"}).sync()
+        print(runs.poll(handle).sync().output)

@@ -117,7 +117,7 @@ def children(tag: str) -> list[Run]:
     """Return all runs with the tag, page by page, without their outputs."""
     found, cursor = [], None
     while True:
-        page = runs.list(tag=tag, limit=100, cursor=cursor).sync()
+        page = runs.list(tag=tag, limit=100, after=cursor).sync()
         found += page.runs
         if (cursor := page.next_cursor) is None:
             return found
@@ -231,7 +231,7 @@ def problems(records: Sequence[Run]) -> list[str]:
 
 def main() -> int:
     began = time.monotonic()
-    parent = tasks.trigger_and_poll("index-stdlib", timeout=60).sync()
+    parent = runs.poll(tasks.trigger("index-stdlib").sync(), timeout=60).sync()
     if not parent.is_success:
         print(f"error: the parent run ended as {parent.status}: {parent.error}", file=sys.stderr)
         return 1

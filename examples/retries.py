@@ -10,7 +10,7 @@ Output:
 
 from celery import Celery
 
-from trigger_celery import AbortTaskRunError, Context, Run, TriggerCelery, task, tasks
+from trigger_celery import AbortTaskRunError, Context, Run, TriggerCelery, runs, task, tasks
 
 app = Celery("retries")
 TriggerCelery(app)
@@ -48,11 +48,13 @@ if __name__ == "__main__":
     from playground import playground
 
     with playground(__file__, quiet=True):
-        run = tasks.trigger_and_poll("fetch", "https://example.org").sync()
+        run = runs.poll(tasks.trigger("fetch", "https://example.org").sync()).sync()
         print(f"fetch       {outcome(run)}")
         for attempt in run.attempts:
             if attempt.error:
                 print(f"attempt {attempt.number}  {attempt.error.name}: {attempt.error.message}")
-        print(f"charge      {outcome(tasks.trigger_and_poll('charge', {'amount': 12}).sync())}")
+        charged = tasks.trigger("charge", {"amount": 12}).sync()
+        print(f"charge      {outcome(runs.poll(charged).sync())}")
         # The caller may allow fewer attempts than the task does.
-        print(f"fragile     {outcome(tasks.trigger_and_poll('fragile', max_attempts=2).sync())}")
+        fragile = tasks.trigger("fragile", max_attempts=2).sync()
+        print(f"fragile     {outcome(runs.poll(fragile).sync())}")

@@ -77,7 +77,7 @@ if __name__ == "__main__":
     from playground import playground
 
     with playground(__file__, quiet=True):
-        trip = tasks.trigger_and_poll("book-trip", "Ada", timeout=60).sync()
+        trip = runs.poll(tasks.trigger("book-trip", "Ada").sync(), timeout=60).sync()
         found = [run for run in runs.list(limit=100).sync() if run.id != trip.id]
         for run in sorted(found, key=lambda run: run.created_at):
             print(line(runs.retrieve(run).sync()))

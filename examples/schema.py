@@ -47,5 +47,5 @@ if __name__ == "__main__":
             print("refused before anything was stored:")
             print(str(problem).splitlines()[1].strip())
 
-        run = tasks.trigger_and_poll("confirm-order", {"id": "?"}, timeout=60).sync()
+        run = runs.poll(tasks.trigger("confirm-order", {"id": "?"}).sync(), timeout=60).sync()
         print(f"{run.status} after {run.attempt_count} attempt: {run.error.name}")
