@@ -13,6 +13,8 @@ from bench import (
     dequeue_cost,
     drain,
     fan_out,
+    listing,
+    log_lines,
     memory,
     naps,
     parked,
@@ -20,6 +22,7 @@ from bench import (
     resume_latency,
     round_trip,
     start_latency,
+    trigger_again,
     trigger_one,
 )
 from bench.rig import Rig
@@ -29,6 +32,7 @@ BENCHMARKS = {
     benchmark.name: benchmark
     for benchmark in (
         trigger_one.BENCHMARK,
+        trigger_again.BENCHMARK,
         batch.BENCHMARK,
         drain.ASYNCIO,
         drain.PREFORK_ONE,
@@ -41,6 +45,8 @@ BENCHMARKS = {
         resume_latency.BENCHMARK,
         fan_out.BENCHMARK,
         naps.BENCHMARK,
+        log_lines.BENCHMARK,
+        listing.BENCHMARK,
     )
 }
 

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 from bench.rows import Benchmark, Row, Sample
 from trigger_celery.engine import attempts, sessions, triggering
 from trigger_celery.engine.attempts import Ending, Grant
+from trigger_celery.engine.queueing import QueueDeclaration
 from trigger_celery.engine.triggering import NewRun, Placement
 from trigger_celery.model.ids import op_id, run_id, token
 from trigger_celery.model.packet import JSON, Packet
+from trigger_celery.model.rate import parse_rate
 from trigger_celery.store.op import ask
 
 if TYPE_CHECKING:
@@ -32,7 +34,23 @@ ROWS = (
         against="one lane",
     ),
     Row("ten", "dequeue, 5,000 keys most full / one lane, 10 a call", "µs", against="one lane"),
+    Row(
+        "rates",
+        "dequeue, 5,000 keys with a rate each and a rate of all / without rates, 1 a call",
+        "µs",
+        most=2,
+        against="no rates",
+    ),
 )
+
+
+TASK = sessions.TaskDeclaration("t", "task/t", "bench", 1, {})
+# Rates that start what the benchmark wants; they are asked and paid all the same.
+QUEUES = [
+    QueueDeclaration("keyed", 1),
+    QueueDeclaration("plain"),
+    QueueDeclaration("rated", rate=parse_rate("50000/s"), key_rate=parse_rate("1/s")),
+]
 
 
 class Driver:
@@ -43,7 +61,7 @@ class Driver:
         self._store, self._scope = rig.trigger.store, rig.trigger.scope
         self._name = name
         declaration = sessions.SessionDeclaration(
-            name, 600_000, {}, ["bench"], [], {"keyed": 1, "plain": None}, None
+            name, 600_000, {}, ["bench"], [TASK], QUEUES, None
         )
         self._store.run_sync(sessions.register(self._scope, declaration))
 
@@ -96,12 +114,22 @@ def _one(rig: Rig, runs: int, want: int) -> float:
     return driver.cost(runs, want)
 
 
+def _spread(rig: Rig, runs: int, queue: str) -> float:
+    """Take one run each of 5,000 keys, which then wait for their next turn by the rate."""
+    rig.reset()
+    driver = Driver(rig, "driver")
+    for _ in range(2):
+        driver.create(queue, [f"key-{i}" for i in range(KEYS)])
+    return driver.cost(runs, 1)
+
+
 def measure(rig: Rig) -> dict[str, Sample]:
     runs = rig.count(RUNS, 100)
     samples = {
         name: Sample(_many(rig, runs, want), _one(rig, runs, want))
         for name, want in (("one", 1), ("ten", 10))
     }
+    samples["rates"] = Sample(_spread(rig, runs, "rated"), _spread(rig, runs, "plain"))
     rig.reset()
     return samples
 

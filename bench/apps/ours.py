@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import tempfile
 import time
 from typing import Any
 
 from celery import Celery
 
 from bench.apps.notes import NOTES
-from trigger_celery import TriggerCelery, task, wait
+from trigger_celery import TriggerCelery, logger, task, wait
 
 app = Celery("ours", broker=os.environ["BENCH_BROKER"])
 app.conf.update(
@@ -62,3 +64,27 @@ async def token_wait(payload: dict[str, Any]) -> None:
 @task(id="nap")
 async def nap(payload: dict[str, Any]) -> None:
     await wait.for_duration(seconds=payload["seconds"])
+
+
+@task(id="log-lines")
+async def log_lines(payload: dict[str, Any]) -> float:
+    """Say so many lines, each with an attribute; returns the seconds that took."""
+    if payload["how"] == "logger":
+        began = time.perf_counter()
+        for i in range(payload["lines"]):
+            logger.info("line of the run", extra={"i": i})
+        return time.perf_counter() - began
+    plain = logging.getLogger("bench.plain")
+    plain.setLevel(logging.INFO)
+    plain.propagate = False
+    with tempfile.NamedTemporaryFile() as file:
+        handler = logging.FileHandler(file.name)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s %(i)d"))
+        plain.addHandler(handler)
+        began = time.perf_counter()
+        for i in range(payload["lines"]):
+            plain.info("line of the run", extra={"i": i})
+        took = time.perf_counter() - began
+        plain.removeHandler(handler)
+        handler.close()
+    return took
