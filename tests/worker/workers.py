@@ -49,6 +49,14 @@ def _entry(line: str) -> Entry:
     return Entry(*(fields.pop(name) for name in names), more=fields)
 
 
+def _stands_still(stat: Path) -> bool:
+    """Whether a thread is stopped, or gone."""
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] in "TtZX"
+    except FileNotFoundError:
+        return True
+
+
 class WorkerProcess:
     """A worker in a process group of its own."""
 
@@ -91,8 +99,15 @@ class WorkerProcess:
         self.process.wait(10)
 
     def pause(self) -> None:
-        """Freeze the whole group."""
+        """Freeze the whole group; returns when it stands still, which is not at once."""
         os.killpg(self.pid, signal.SIGSTOP)
+        for pid in (self.pid, *self.children()):
+            threads = Path(f"/proc/{pid}/task")
+            wait_until(
+                lambda threads=threads: all(map(_stands_still, threads.glob("*/stat"))),
+                f"process {pid} stands still",
+                interval=0.001,
+            )
 
     def resume(self) -> None:
         os.killpg(self.pid, signal.SIGCONT)
