@@ -18,7 +18,10 @@ import redis
 
 from bench import pools
 from bench.pools import Pool
+from trigger_celery.bridge.registry import REGISTRY
 from trigger_celery.dev.embedded import EmbeddedServer
+from trigger_celery.engine import sessions
+from trigger_celery.worker.session import declare_queue
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 240.0
@@ -99,6 +102,21 @@ class Rig:
     def reset(self) -> None:
         """Empty the server. Only while no worker runs."""
         self.client.execute_command("FLUSHALL", "SYNC")  # by default memory is freed later
+        self._declare()
+
+    def _declare(self) -> None:
+        """Leave what a worker of ours declares, as in a deployment that had one before."""
+        scope, store = self.trigger.scope, self.trigger.store
+        tasks = [
+            sessions.TaskDeclaration(
+                name, definition.queue.name, self.trigger.worker_queue(definition, name), 1, {}
+            )
+            for name, definition in REGISTRY.tasks.items()
+        ]
+        queues = [declare_queue(queue) for queue in REGISTRY.queues.values()]
+        declared = sessions.SessionDeclaration("before", 30_000, {}, [], tasks, queues, None)
+        store.run_blocking(sessions.register(scope, declared))
+        store.run_blocking(sessions.close(scope, "before", 1000))
 
     @contextmanager
     def our_worker(self, *series: int, concurrency: int = 100, pool: str = "") -> Iterator[Worker]:
