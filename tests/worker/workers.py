@@ -300,7 +300,7 @@ class Deployment:
     # The ledger
 
     def ledger(self, run: str | None = None, event: str | None = None) -> list[Entry]:
-        lines = self.ledger_path.read_text().splitlines()
+        lines = self.ledger_path.read_text().split("\n")[:-1]  # the last is empty, or half written
         return [
             entry
             for entry in map(_entry, lines)
