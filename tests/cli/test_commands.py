@@ -147,6 +147,8 @@ def test_cancel(command: Command) -> None:
     assert result.stdout.splitlines() == [f"{first}  CANCELED", f"{second}  CANCELED"]
     again = command("runs", "cancel", first, "--json")
     assert json.loads(again.stdout)["runs"][0]["status"] == "CANCELED"
+    shown = command("runs", "get", first).stdout
+    assert "error     Canceled by user" in shown
 
 
 def test_waiting_ends_with_the_timeout(command: Command) -> None:

@@ -50,6 +50,40 @@ def test_runs_for_a_machine_that_no_live_worker_declares(command: Command, engin
     assert "machine 'large-2x' of worker queue 'celery'" in message
 
 
+def test_where_nothing_starts_because_somebody_wanted_it_so(
+    command: Command, engine: Engine
+) -> None:
+    engine.register("w1", tasks=["t"], queues={"mail": 4, "shut": 0, "idle": 4})
+    engine.create(queue="mail")
+    engine.create(queue="shut")
+    for paused in ("mail", "idle"):
+        command("queues", "pause", paused)
+    command("queues", "pause", "--environment")
+    code, found = findings(command)
+    assert code == 0
+    said = found["warning"]
+    assert "the environment is paused: nothing starts in any queue" in said
+    assert "1 run(s) wait in queue 'mail', which is paused" in said
+    assert "1 run(s) wait in queue 'shut', whose limit is 0" in said
+    assert not any("idle" in message for message in said)
+    assert "the environment is paused" in command("queues", "list").stderr
+
+
+def test_runs_in_a_queue_that_nobody_declared(command: Command, engine: Engine) -> None:
+    engine.register("w1", tasks=["send"], queues={"mail": 4})
+    command("trigger", "send", "--queue", "mial")
+    command("trigger", "sned")
+    _, found = findings(command)
+    assert (
+        "1 run(s) wait for a worker that declares the queue 'mial'. Did you mean 'mail'?"
+        in found["warning"]
+    )
+    assert (
+        "1 run(s) of 'sned' wait for a worker that has this task. Did you mean 'send'?"
+        in found["warning"]
+    )
+
+
 def test_a_silent_worker(command: Command, engine: Engine) -> None:
     engine.register("w1", lease=1)
     engine.clock.advance(60_000)

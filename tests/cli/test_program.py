@@ -139,6 +139,15 @@ def test_a_worker_needs_an_app(program: Program, server: EmbeddedServer) -> None
     assert "no Celery app was found" in result.stderr
 
 
+def test_what_a_project_prints_is_not_output_of_a_command(
+    program: Program, tmp_path: Path, server: EmbeddedServer
+) -> None:
+    (tmp_path / "app.py").write_text(APP + 'print("ready")\n')
+    result = program("queues", "list", "--json", env=env_of(server))
+    assert "queues" in json.loads(result.stdout)
+    assert "ready" in result.stderr
+
+
 def test_workdir(program: Program, tmp_path: Path, server: EmbeddedServer) -> None:
     (tmp_path / "inner").mkdir()
     (tmp_path / "inner" / "app.py").write_text(APP)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.driving import DAY, HOUR, Engine, origin
-from trigger_celery.engine import admission
+from trigger_celery.engine import admission, metadata
 from trigger_celery.engine.admission import Extras
 from trigger_celery.engine.triggering import NewRun, Triggered
 from trigger_celery.model.duration import Delay
@@ -211,3 +211,40 @@ def test_a_replayed_run_gets_the_run_that_it_got_before(engine: Engine) -> None:
     assert engine.trigger(mine, origin(grant, "1", "make")) == (first.id, True)
     engine.cancel(first.id)
     assert engine.trigger(mine, origin(grant, "1", "make")) == (first.id, True)
+
+
+def test_metadata_of_the_last_call_replaces_what_was_changed_from_outside(engine: Engine) -> None:
+    def last(text: str) -> NewRun:
+        return debounced(engine, metadata=text, own=("metadata",), trailing=True)
+
+    run = engine.trigger(last('{"a":1}')).id
+    engine.run(metadata.replace_metadata(engine.scope, run, '{"b":2}'))
+    assert engine.trigger(last('{"c":3}')) == (run, True)
+    assert engine.read(run).metadata == {"c": 3}
+    engine.run(metadata.replace_metadata(engine.scope, run, '{"d":4}'))
+    assert engine.run(metadata.read_seed(engine.scope, run)) == '{"c":3}'
+    assert engine.read(run).metadata == {"d": 4}
+
+
+def test_a_call_that_is_sent_again_after_the_start_makes_no_second_run(engine: Engine) -> None:
+    first = engine.trigger(debounced(engine)).id
+    engine.clock.advance(5 * SECOND)
+    lost = debounced(engine)
+    assert engine.trigger(lost) == (first, True)
+    engine.clock.advance(11 * SECOND)
+    engine.fire()
+    engine.take_one()
+    assert engine.trigger(lost) == (first, True)
+    assert engine.trigger(debounced(engine)).is_cached is False
+
+
+def test_a_run_that_had_begun_and_is_parked_is_not_put_off(engine: Engine) -> None:
+    first = engine.trigger(debounced(engine)).id
+    engine.clock.advance(11 * SECOND)
+    engine.fire()
+    engine.retry(engine.take_one(), 40 * SECOND)
+    engine.clock.advance(41 * SECOND)
+    engine.fire()
+    engine.unknown(engine.take_one())
+    assert engine.status(first) == "PENDING_VERSION"
+    assert engine.trigger(debounced(engine)).is_cached is False

@@ -261,3 +261,31 @@ def test_fifty_processes_at_once_make_one_run(server: EmbeddedServer, engine: En
     assert len({run for run, _ in found}) == 2
     assert sum(not is_cached for _, is_cached in found) == 2
     assert len(engine.members("index_status", "DELAYED")) == 2
+
+
+def test_what_an_item_of_a_batch_hits_is_kept_as_long_as_the_run_that_made_the_batch(
+    engine: Engine,
+) -> None:
+    engine.register("w1", ["t", "c"])
+    keyed = [engine.new_run("c", extras=Extras(key=scoped_key(["k"], "global"))) for _ in range(2)]
+    old = engine.trigger(keyed[0]).id
+    engine.end(engine.take_one())
+    parent = engine.begin()
+    assert engine.read_batch(engine.batch(keyed[1:], parent)).runs == (old,)
+    engine.clock.advance(RETENTION + HOUR)
+    engine.prune()
+    assert engine.status(old) == "COMPLETED"
+    engine.end(parent)
+
+
+def test_a_run_with_very_many_keepers_is_pruned_in_the_end(engine: Engine) -> None:
+    run = engine.begin().id
+    engine.cancel(run)
+    engine.client.sadd(engine.key("keepers", run), *[f"run_{n}" for n in range(500)])
+    engine.clock.advance(RETENTION + 1)
+    assert engine.prune() == 1
+    assert engine.fields(run)
+    for _ in range(2):
+        engine.clock.advance(2000)
+        engine.prune()
+    assert engine.fields(run) == {}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.driving import Engine
+from tests.driving import LEASE, Engine
 from trigger_celery.engine import queueing
 from trigger_celery.engine.queueing import QueueState
+from trigger_celery.engine.scripts import SCRIPTS
 from trigger_celery.errors import QueueNotFoundError
 from trigger_celery.model.ids import token
+from trigger_celery.store.op import Flow
 
 
 def change(
@@ -171,3 +173,52 @@ def test_bursts_come_and_go_with_the_settings(engine: Engine) -> None:
     assert len(engine.take(want=20)) == 2
     engine.register("w2", limit=None, queues={"a": None})
     assert len(engine.take(want=20)) == 8
+
+
+def hold_one_back(engine: Engine) -> str:
+    """Leave a run waiting for a slot that its queue has, as nobody looked at its lanes."""
+    engine.create(queue="q")
+    grant = engine.take_one()
+    engine.wait(grant, engine.date(1000))
+    change(engine, "q", "pause")
+    engine.clock.advance(1000)
+    engine.fire()
+    assert engine.status(grant.id) == "QUEUED"
+
+    def resume_and_die() -> Flow[None]:
+        yield SCRIPTS.change_queue(engine.scope, queue="q", action="resume", value="", by="")
+
+    engine.run(resume_and_die())
+    return grant.id
+
+
+def test_runs_that_go_on_in_the_call_that_looks_at_their_queue_are_in_one_index(
+    engine: Engine,
+) -> None:
+    engine.register(queues={"q": 5})
+    first = engine.begin(queue="q")
+    engine.wait(first, engine.date(2000))
+    second = hold_one_back(engine)
+    engine.clock.advance(1000)
+    engine.fire()
+    assert engine.statuses([first.id, second]) == ["EXECUTING", "EXECUTING"]
+    assert engine.members("index_status", "QUEUED") == []
+
+
+def test_runs_that_go_on_when_a_worker_is_swept_are_in_one_index(engine: Engine) -> None:
+    engine.register(queues={"q": 5})
+    first = engine.begin(queue="q")
+    engine.register("w2", {"c": 1})
+    child = engine.child(first, engine.new_run("c"))
+    engine.take_one("w2")
+    engine.wait(first, child)
+    second = hold_one_back(engine)
+    engine.sweep()
+    for _ in range(4):
+        engine.clock.advance(LEASE // 3)
+        engine.renew()
+        engine.sweep()
+    assert engine.status(child) == "CRASHED"
+    assert engine.statuses([first.id, second]) == ["EXECUTING", "EXECUTING"]
+    assert engine.members("index_status", "QUEUED") == []
+    engine.fire()

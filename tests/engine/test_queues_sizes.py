@@ -101,3 +101,15 @@ def test_items_of_a_batch_that_find_no_place_are_kept_as_failed_runs(engine: Eng
     found = engine.run(read_batch(engine.scope, batch))
     assert found.status is BatchStatus.PARTIAL_FAILED
     assert [(each.index, each.task_identifier) for each in found.errors] == [(3, "t"), (4, "t")]
+
+
+def test_a_batch_is_sealed_although_what_found_no_place_is_pruned(engine: Engine) -> None:
+    engine.register(queues=SMALL)
+    batch, calls = engine.batch_calls([engine.new_run(queue="q") for _ in range(5)])
+    engine.store.send(*calls[:-1])
+    engine.clock.advance(RETENTION + 1)
+    engine.prune()
+    assert engine.seal(batch) == "PROCESSING"
+    for grant in engine.take():
+        engine.end(grant)
+    assert engine.run(read_batch(engine.scope, batch)).status is BatchStatus.PARTIAL_FAILED

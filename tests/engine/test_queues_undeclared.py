@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.driving import HOUR, RETENTION, Engine
@@ -125,3 +127,31 @@ def test_a_queue_that_a_trigger_gave_a_limit_needs_no_worker(engine: Engine) -> 
     assert engine.status(create(engine, engine.new_run(queue="old"))) == "QUEUED"
     engine.register("w2", queues={"old": 3})
     assert len(engine.take()) == 2
+
+
+def test_until_a_trigger_gives_the_queue_a_limit(engine: Engine) -> None:
+    engine.register()
+    parked = create(engine, engine.new_run(queue="later"))
+    new = engine.new_run(queue="later")
+    limited = replace(new, placement=replace(new.placement, queue_limit=1))
+    assert engine.status(create(engine, limited)) == "QUEUED"
+    engine.fire()
+    assert engine.status(parked) == "QUEUED"
+    assert len(engine.take()) == 1
+
+
+DEFAULTS = {"defaults": {"machine": "large-1x"}}
+
+
+def test_a_worker_queue_may_be_named_by_a_number(engine: Engine) -> None:
+    parked = create(engine, engine.new_run("new", declared=False))
+    engine.register("w2", ["new"], worker_queues=("7",), details=DEFAULTS)
+    queued = create(engine, engine.new_run("new", declared=False))
+    assert engine.statuses([parked, queued]) == ["QUEUED", "QUEUED"]
+    assert [engine.read(run).machine for run in (parked, queued)] == ["large-1x", "large-1x"]
+
+
+def test_a_description_may_be_half_a_character(engine: Engine) -> None:
+    parked = create(engine, engine.new_run("new", declared=False))
+    engine.register("w2", ["new"], details={"description": "\ud83d ", **DEFAULTS})
+    assert engine.status(parked) == "QUEUED"

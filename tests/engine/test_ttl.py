@@ -187,3 +187,24 @@ def test_a_delayed_run_of_a_task_that_nobody_knows_is_rescheduled(engine: Engine
     assert engine.status(run) == "DELAYED"
     pass_time(engine, HOUR + 1)
     assert engine.status(run) == "QUEUED"
+
+
+def test_of_a_run_that_was_parked_counts_from_its_release_although_it_comes_back(
+    engine: Engine,
+) -> None:
+    run = engine.trigger(engine.new_run("new", declared=False, extras=Extras(ttl_ms=TTL))).id
+    pass_time(engine, HOUR)
+    engine.register("w2", ["new"])
+    engine.unknown(engine.take_one(start=False))
+    pass_time(engine, 600)
+    assert engine.status(run) == "QUEUED"
+    pass_time(engine, TTL)
+    assert engine.status(run) == "EXPIRED"
+
+
+def test_a_key_that_is_half_a_character_stops_no_timer(engine: Engine) -> None:
+    extras = Extras(key=scoped_key(["\ud83d"], "global"), ttl_ms=TTL)
+    run = engine.trigger(engine.new_run(extras=extras)).id
+    pass_time(engine, TTL + 1)
+    assert engine.read(run).status == "EXPIRED"
+    assert engine.read(run).idempotency_key == "?"

@@ -12,7 +12,7 @@ import pytest
 from tests.faults.conftest import LEASE
 from tests.faults.test_frozen_workers import let_pass
 from tests.waiting import wait_until
-from tests.worker.workers import Deployment
+from tests.worker.workers import START_TIMEOUT, Deployment
 
 pytestmark = pytest.mark.processes
 
@@ -107,3 +107,26 @@ def test_the_server_comes_back_empty(deployment: Deployment, pool: str) -> None:
     deployment.server.restart()
     wait_until(lambda: deployment.session_of(worker) not in (None, session), "it registered anew")
     assert deployment.run("echo", 1).output == 1
+
+
+@pytest.mark.parametrize("pool", ["asyncio", "prefork"])
+def test_a_worker_that_starts_before_its_server_waits_for_it(
+    deployment: Deployment, pool: str
+) -> None:
+    deployment.server.stop()
+    early, told_to_end = (
+        deployment.start_worker(pool, 1, wait=False, store_retry="0.2") for _ in range(2)
+    )
+    for worker in (early, told_to_end):
+        wait_until(
+            lambda worker=worker: "Trying again in 2 seconds" in worker.log,
+            "the worker tries again",
+            timeout=START_TIMEOUT,
+        )
+    assert told_to_end.terminate() == 0
+    assert "Traceback" not in told_to_end.log
+    assert early.is_running
+    deployment.server.start()
+    run = deployment.trigger("work", {})
+    assert deployment.wait_all([run]) == {"COMPLETED": 1}
+    assert len(deployment.sessions()) == 1

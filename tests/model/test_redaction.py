@@ -103,6 +103,12 @@ def test_further_names_are_hidden_when_asked_for() -> None:
         (2**2000, "an integer of 2001 bits"),
         ("a\ud800b", "a?b"),
         ("redis://user:CANARY@host/0 and more", "redis://user:***@host/0 and more"),
+        ("redis://:CAN@ARY@host/0", "redis://:***@host/0"),
+        (
+            'GET https://host/a?api_key=CANARY&page=2&Token=CANARY "200"',
+            'GET https://host/a?api_key=***&page=2&Token=*** "200"',
+        ),
+        ("https://host/?max_tokens=5", "https://host/?max_tokens=5"),
         ("http://host:8080/path", "http://host:8080/path"),
     ],
 )

@@ -185,6 +185,24 @@ def test_options(my_task: Task[Any, Any], way: Way, name: str) -> None:
     assert len(str(raised.value)) < 500
 
 
+@pytest.mark.parametrize(
+    ("word", "instead"),
+    [
+        ("countdown", "Write delay=30."),
+        ("eta", "Write delay="),
+        ("expires", "Write ttl="),
+        ("args", "Write the payload, one value"),
+        ("order_id", "If it belongs to the payload, which is one value, write trigger({'order_id'"),
+    ],
+)
+def test_options_of_celery_and_arguments_of_the_task(
+    my_task: Task[Any, Any], word: str, instead: str
+) -> None:
+    with pytest.raises(UnknownOptionError) as raised:
+        my_task.trigger({}, **{word: 1})
+    assert f"has no option {word!r}. {instead}" in str(raised.value)
+
+
 def test_bad_input_raises_before_the_operation_is_run(my_task: Task[Any, Any]) -> None:
     with pytest.raises(InvalidTagsError):
         my_task.trigger({}, tags=[""])

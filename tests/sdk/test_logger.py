@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import os
 from collections.abc import Iterator
@@ -331,3 +332,11 @@ def test_a_child_that_the_run_forks_sends_its_own_lines(speaking: Speaking) -> N
     said = speaking.messages()
     parents = ["in the parent", "not the child's to finish"]
     assert sorted(said) == sorted([*parents, "in the child", "printed in the child"])
+
+
+def test_a_span_may_be_left_in_another_context() -> None:
+    """As that of an async generator which the event loop closes."""
+    span = logger.start_span("elsewhere")
+    contextvars.copy_context().run(span.enter)
+    span.leave()
+    span.end()

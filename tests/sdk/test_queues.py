@@ -121,8 +121,15 @@ def test_everything_that_a_queue_declares_reaches_the_workers(
 
 def test_two_declarations_that_differ_in_a_rate_warn() -> None:
     first = queue(name="q", rate_limit="1/s")
-    with pytest.warns(UserWarning, match="rate_limit=2/s and, before, 1/s: the first counts"):
+    with pytest.warns(UserWarning, match="rate_limit=2/s .before: 1/s.: the first counts"):
         assert queue(name="q", rate_limit="2/s") is first
+
+
+def test_two_declarations_that_differ_in_several_options_warn_once() -> None:
+    queue(name="twice", concurrency_limit=2, size_limit=50)
+    with pytest.warns(UserWarning, match="concurrency_limit=3 .+, size_limit=None") as warned:
+        queue(name="twice", concurrency_limit=3)
+    assert len(warned) == 1
 
 
 def test_the_old_form_at_a_trigger(trigger: TriggerCelery, engine: Engine) -> None:

@@ -170,6 +170,21 @@ def test_bad_queues(options: dict[str, Any], error: type[Exception], message: st
     assert REGISTRY.queues == {}
 
 
+@pytest.mark.parametrize(
+    ("word", "instead"),
+    [
+        ("max_retries", "Write retry={'max_attempts': 5"),
+        ("bind", "Write a parameter called ctx"),
+        ("rate_limit", "Write queue=queue(name=…, rate_limit='100/m')"),
+        ("time_limit", "Write max_duration="),
+    ],
+)
+def test_options_of_celery_are_answered_with_what_they_are_here(word: str, instead: str) -> None:
+    with pytest.raises(UnknownTaskOptionError) as raised:
+        task(id="t", **{word: 1})
+    assert f"has no option {word!r}. {instead}" in str(raised.value)
+
+
 def test_forms_of_a_queue() -> None:
     shared = queue(name="shared", concurrency_limit=4)
     one = task(id="one", queue=shared)(nothing)

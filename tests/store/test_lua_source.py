@@ -86,3 +86,8 @@ def test_a_parameter_that_would_hide_a_variable_is_refused() -> None:
     with pytest.raises(ValueError, match=r"hides \{'count'\} from local function deep"):
         with_rare_inside(moved, {"seldom"})
     assert with_rare_inside(body, {"seldom"})
+
+
+def test_a_parameter_that_would_be_hidden_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"hidden by \{'deep'\}"):
+        with_rare_inside(RARE.replace("seldom(id)", "seldom(deep)"), {"seldom"})

@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 
-from trigger_celery.errors import StoreError, SyncInAsyncError
+from trigger_celery.errors import ServerUnfitError, StoreError, SyncInAsyncError
 from trigger_celery.store.op import Flow, Op, Sleep, ask, command
 from trigger_celery.store.store import Store
 
@@ -61,6 +61,22 @@ def test_an_op_that_failed_does_not_warn(store: Store) -> None:
         warnings.simplefilter("error")
         del op
         gc.collect()
+
+
+def test_an_op_that_is_taken_for_its_result_says_what_is_missing(store: Store) -> None:
+    op = echo(store)
+    with pytest.raises(AttributeError, match=r"so it has no 'id': write `\(await things\.echo"):
+        _ = op.id  # type: ignore[attr-defined]
+    assert not hasattr(op, "_private")
+    assert op.sync() == "hello"
+
+
+def test_an_error_of_sync_is_shown_alone(store: Store) -> None:
+    with pytest.raises(ServerUnfitError) as raised:
+        Op(store, ask(command("NOPE"))).sync()
+    shown = raised.value
+    assert shown.__cause__ is not None  # the server's own words
+    assert shown.__cause__.__context__ is None
 
 
 def test_an_op_runs_once(store: Store) -> None:

@@ -56,7 +56,7 @@ async def say(payload: dict[str, Any]) -> dict[str, float]:
 
 
 async def say_from_a_task(number: int) -> None:
-    plain.warning("task %d", number)
+    plain.warning("task %d\n", number)
 
 
 @task(id="say-sync")

@@ -14,7 +14,7 @@ import pytest
 from billiard import common as billiard_common
 from billiard.pool import ApplyResult, ThreadPool
 from celery import Celery, states
-from celery.exceptions import WorkerLostError
+from celery.exceptions import WorkerLostError, WorkerShutdown
 from celery.result import AsyncResult
 from celery.worker import state
 from celery.worker.autoscale import Autoscaler
@@ -196,6 +196,13 @@ def test_should_terminate_is_unset_until_a_cold_shutdown(monkeypatch: Any) -> No
     for value in (True, 0, 1):
         monkeypatch.setattr(state, "should_terminate", value)
         assert internals.shutting_down_cold()
+
+
+def test_a_worker_that_is_told_to_end_does(monkeypatch: Any) -> None:
+    internals.end_if_told()
+    monkeypatch.setattr(state, "should_stop", 0)
+    with pytest.raises(WorkerShutdown):
+        internals.end_if_told()
 
 
 def test_consumed_queues(app: Celery) -> None:

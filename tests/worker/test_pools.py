@@ -115,6 +115,7 @@ def test_how_a_task_can_fail(
     assert run.error is not None
     assert run.error.name == name
     assert message in run.error.message
+    assert "trigger_celery/" not in (run.error.stack_trace or "")
     assert executions(shared, run.id) == attempts
     assert shared.run("echo", 1).status == RunStatus.COMPLETED
 

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from celery.exceptions import ImproperlyConfigured, QueueNotFound
 
 from trigger_celery.bridge import context
+from trigger_celery.bridge.celery_words import TRIGGER_WORDS, meant
 from trigger_celery.bridge.registry import REGISTRY, TaskDefinition
 from trigger_celery.bridge.request import OPTIONS, build_run
 from trigger_celery.bridge.result import RunBackend, RunResult
 from trigger_celery.bridge.tracing import send, sent_flow
 from trigger_celery.engine.triggering import NOWHERE, NewRun, Triggered, create_run
-from trigger_celery.errors import InvalidOptionError, UnknownOptionError, closest
+from trigger_celery.errors import InvalidOptionError, UnknownOptionError
 from trigger_celery.store.op import Flow
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def _options(given: dict[str, Any]) -> dict[str, Any]:
         if name not in OPTIONS and name not in _TIMES:
             raise UnknownOptionError(
                 f"apply_async of a @task has no option {name!r}."
-                f"{closest(name, [*OPTIONS, *_TIMES])} It takes countdown, eta and the trigger "
+                f"{meant(name, [*OPTIONS, *_TIMES], TRIGGER_WORDS)} It takes countdown, eta and the trigger "
                 f"options: {', '.join(OPTIONS)}."
             )
     times = [name for name in ("countdown", "eta", "delay") if name in options]

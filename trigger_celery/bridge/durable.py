@@ -78,6 +78,11 @@ class Scope:
         self._calls += 1
         return f"{self._path}{self._calls}"
 
+    @property
+    def has_called(self) -> bool:
+        """Whether it has made durable calls, or tasks that may have."""
+        return self._calls > 0 or self._tasks is not None
+
     @contextmanager
     def inside(self, path: str) -> Iterator[None]:
         """Meanwhile count durable calls and tasks under *path*, from the first."""

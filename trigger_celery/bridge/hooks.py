@@ -50,6 +50,9 @@ _SECOND: Final = {
 RENAMED: Final = {"handle_error": "catch_error"}
 """Old names of hooks, which warn."""
 
+_SPECIAL: Final = frozenset(name for names in NAMES.values() for name in names) - {"result"}
+"""What some hook may ask for: no name of one's own. Many call an output their result."""
+
 _EXTRA: Final = "{ctx}"
 _EXTRA_NAMES: Final = frozenset({"params", "options", "opts", "extra", "context_dict"})
 
@@ -117,6 +120,11 @@ def bind_hook(name: str, hook: Any, where: str) -> BoundHook:
         getattr(hook, "__call__", None)  # noqa: B004 - an object with an async __call__
     )
     positional, named = _Binding(name, hook, where).bind()
+    if name == "middleware" and "next" not in {*positional, *(offered for _, offered in named)}:
+        raise DefinitionError(
+            f"{where}: middleware={hook!r} does not ask for `next`, which it has to call: write "
+            "async def middleware(next): await next()"
+        )
     return BoundHook(hook, is_async, positional, named)
 
 
@@ -162,7 +170,7 @@ class _Binding:
         if one.default is not one.empty:
             return None
         place = self._by_position.index(one) if one in self._by_position else len(self._order)
-        if not self._ordered or place >= len(self._order):
+        if not self._ordered or place >= len(self._order) or one.name in _SPECIAL:
             raise self._refused(one)
         offered: str = self._order[place]
         if offered == "ctx" and self._is_extra(one):

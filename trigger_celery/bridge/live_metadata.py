@@ -51,7 +51,7 @@ class LiveMetadata:
     """The metadata of one attempt. May be used from any thread."""
 
     __slots__ = (
-        "_batch", "_bound", "_document", "_durable", "_lock", "_pending", "_refused", "_sending", "_stale", "store",
+        "_batch", "_bound", "_document", "_durable", "_lock", "_pending", "_pid", "_refused", "_sending", "_stale", "store",
     )  # fmt: skip
 
     def __init__(self, durable: Durable, store: Store, start: Document | None = None) -> None:
@@ -60,16 +60,26 @@ class LiveMetadata:
         self._document: Document = {} if start is None else start
         self._bound = document_size(self._document) if start else 2
         """The document is at most so large."""
+        self._stale = False
+        self._refused = 0
+        self._begin(os.getpid())
+
+    def _begin(self, pid: int) -> None:
+        self._pid = pid
         self._lock = threading.Lock()
         self._pending: dict[str, Pending] = {}
         self._batch: Batch | None = None
         """What was sent and not answered: it is sent again as it is."""
         self._sending = False
-        self._stale = False
-        self._refused = 0
+
+    def _follow_fork(self) -> None:
+        """In a child that the run's code forked: what is not sent yet is its parent's to send."""
+        if self._pid != os.getpid():
+            self._begin(os.getpid())
 
     def read(self, path: Path = ()) -> tuple[bool, Any]:
         """Return whether there is something at *path*, and a copy of it."""
+        self._follow_fork()
         with self._lock:
             there, value = find(self._document, path)
             return there, copy_of(value)
@@ -78,6 +88,7 @@ class LiveMetadata:
         """Make a change of the run's own metadata. Raises InvalidOptionError when it does not fit."""
         text = json_text(change, what)
         size, change = size_of(text), json.loads(text)
+        self._follow_fork()
         with self._lock:
             before = copy_of(self._document) if self._is_near(size) else None
             document, fits = apply(self._document, change)
@@ -104,6 +115,7 @@ class LiveMetadata:
         """Make a change of another run's metadata, which only the server sees."""
         text = json_text(change, what)
         size, change = size_of(text), json.loads(text)
+        self._follow_fork()
         with self._lock:
             waiting = self._pending.get(run_id)
             if (0 if waiting is None else waiting.bytes) + size > MAX_METADATA_BYTES:
@@ -171,6 +183,7 @@ class LiveMetadata:
 
     def flush(self) -> Flow[None]:
         """Send what there is now, and return when it is stored. Raises StoreError."""
+        self._follow_fork()
         while self.is_dirty:
             if self._sending:
                 yield Sleep(_LOOK_AGAIN)  # the background thread has it

@@ -14,5 +14,6 @@ def record_of(scope: str, durable: Durable) -> Flow[Record]:
         if durable.attempt > 1:
             stored = yield from read_record(scope, durable.run_id)
             found = Record({}, stored.steps)
-        durable.record = found
+        if durable.record is None:  # else another task of the run was faster
+            durable.record = found
     return durable.record

@@ -147,13 +147,15 @@ class Registry:
     def add_queue(self, declared: Queue) -> Queue:
         """Register a queue and return the one that counts: the first declaration of a name."""
         known = self.queues.setdefault(declared.name, declared)
-        for option in QUEUE_OPTIONS:
-            given, before = getattr(declared, option), getattr(known, option)
-            if given == before:
-                continue
+        differ = [
+            f"{option}={getattr(declared, option)} (before: {getattr(known, option)})"
+            for option in QUEUE_OPTIONS
+            if getattr(declared, option) != getattr(known, option)
+        ]
+        if differ:
             warnings.warn(
-                f"queue {declared.name!r} is declared with {option}={given} and, before, {before}: "
-                "the first counts. Declare it once and import it.",
+                f"queue {declared.name!r} is declared again with {', '.join(differ)}: the first counts. "
+                "Declare it once and import it.",
                 stacklevel=4,
             )
         return known

@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from trigger_celery.bridge import precedence
+from trigger_celery.bridge.celery_words import TRIGGER_WORDS, meant
 from trigger_celery.bridge.durable import Durable, current_durable
 from trigger_celery.bridge.old_forms import machine_name
 from trigger_celery.bridge.queue_option import queue_of_trigger
 from trigger_celery.bridge.registry import TaskDefinition
 from trigger_celery.engine.admission import Extras
 from trigger_celery.engine.triggering import NewRun, Placement
-from trigger_celery.errors import UnknownOptionError, closest
+from trigger_celery.errors import UnknownOptionError
 from trigger_celery.model import task_options as check
 from trigger_celery.model import trigger_options as labels
 from trigger_celery.model.duration import Delay, parse_delay
@@ -67,9 +68,11 @@ def check_options(options: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in options.items():
         parse = OPTIONS.get(name)
         if parse is None:
+            hint = meant(name, OPTIONS, TRIGGER_WORDS) or (
+                f" If it belongs to the payload, which is one value, write trigger({{{name!r}: …}})."
+            )
             raise UnknownOptionError(
-                f"trigger has no option {name!r}.{closest(name, OPTIONS)} "
-                f"Options: {', '.join(OPTIONS)}."
+                f"trigger has no option {name!r}.{hint} Options: {', '.join(OPTIONS)}."
             )
         if value is not None:
             checked[name] = parse(value)

@@ -14,8 +14,9 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from itertools import chain
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trigger_celery.bridge import context
@@ -140,6 +141,8 @@ class RunLog:
 
     def print(self, text: str) -> None:
         """Take what was printed: whole lines at once, the rest when its end comes."""
+        if self._durable.replaying:
+            return  # the begin of a line as well
         with self._sender.printing(self):
             *whole, rest = (self.partial + text).split("\n")
             if len(rest) > MAX_MESSAGE:
@@ -170,13 +173,14 @@ class LogSender:
 
     def _begin(self, pid: int) -> None:
         self._pid = pid
-        self._lock = threading.Lock()
-        self._printing = threading.Lock()
+        # What is called within them may be interrupted by a finalizer that says something, too.
+        self._lock = threading.RLock()
+        self._printing = threading.RLock()
         self._logs: list[RunLog] = []
         self._promises: list[Future[None]] = []
         self._lines = self._bytes = 0
-        self._some = threading.Event()
-        self._now = threading.Event()
+        self._wakes: SimpleQueue[bool] = SimpleQueue()
+        """There is something to send; True: at once."""
         self._thread: threading.Thread | None = None
 
     def open(self, durable: Any) -> RunLog:
@@ -192,7 +196,7 @@ class LogSender:
         if log is not None and log.pid != pid:
             log.begin(pid)
 
-    def printing(self, log: RunLog) -> threading.Lock:
+    def printing(self, log: RunLog) -> AbstractContextManager[bool]:
         """Return what keeps threads that print apart."""
         self._follow_fork(log)
         return self._printing
@@ -214,9 +218,9 @@ class LogSender:
                 self._logs.append(log)
                 if self._thread is None:
                     self._start()
-                self._some.set()
+                self._wakes.put(False)
             if self._lines == AT_ONCE:
-                self._now.set()
+                self._wakes.put(True)
 
     def flush(self, log: RunLog) -> Future[None] | None:
         """Have the lines of a log sent at once."""
@@ -226,8 +230,7 @@ class LogSender:
                 return None
             promise: Future[None] = Future()
             self._promises.append(promise)
-            self._some.set()
-            self._now.set()
+            self._wakes.put(True)
             return promise
 
     def _start(self) -> None:
@@ -244,24 +247,30 @@ class LogSender:
                 return
             promise: Future[None] = Future()
             self._promises.append(promise)
-            self._some.set()
-            self._now.set()
+            self._wakes.put(True)
         with suppress(TimeoutError):
             promise.result(PATIENCE)
 
     def _send_for_ever(self) -> None:
         while True:
-            self._some.wait()
-            self._now.wait(INTERVAL)
+            self._wait()
             try:
                 self._send_all()
             except Exception:  # the thread is the only one: lines after these are to be sent
                 logger.exception("log lines of runs were lost", extra={"action": "log_lines_lost"})
 
+    def _wait(self) -> None:
+        at_once = self._wakes.get()
+        deadline = time.monotonic() + INTERVAL
+        with suppress(Empty):
+            while not at_once:
+                at_once = self._wakes.get(timeout=max(0.0, deadline - time.monotonic()))
+
     def _send_all(self) -> None:
         with self._lock:
-            self._some.clear()
-            self._now.clear()
+            with suppress(Empty):
+                while True:
+                    self._wakes.get_nowait()
             logs, self._logs = self._logs, []
             promises, self._promises = self._promises, []
             taken = [self._lift(log) for log in logs]

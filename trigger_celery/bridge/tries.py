@@ -45,7 +45,7 @@ NEVER_AGAIN = (
 class Tries:
     """The tries of one call, numbered from 1."""
 
-    __slots__ = ("_bound", "_call", "_durable", "_path", "_scope")
+    __slots__ = ("_bound", "_call", "_called", "_durable", "_path", "_scope")
 
     def __init__(self, bound: TriggerCelery, name: str, call: str = "") -> None:
         """Take the call's place in the run. Raises OutsideRunError, StateError in a step.
@@ -57,6 +57,8 @@ class Tries:
         self._durable: Durable = require_run(f"{name}()")
         self._scope: Scope = self._durable.scope_of(name)
         self._path = self._scope.next_path()
+        self._called = False
+        """The try under way has made durable calls."""
 
     def failed_before(self, number: int) -> bool:
         """Whether this try failed in an earlier execution; counts what it called as seen."""
@@ -72,17 +74,23 @@ class Tries:
     def inside(self, number: int) -> Iterator[None]:
         """Give what is called in this try positions of its own."""
         with self._scope.inside(f"{self._wait_path(number)}/"):
-            yield
+            try:
+                yield
+            finally:
+                self._called = self._scope.has_called
 
     def pause(self, number: int, due: Delay) -> Flow[None]:
-        """Wait after a failed try, without a slot. No time at all leaves no record."""
+        """Wait after a failed try, without a slot. No time at all leaves no record.
+
+        Unless the try left some: a replay has to know that they are behind it.
+        """
         now = datetime.now(UTC)
         if due.after_ms is None:
             at = datetime.fromtimestamp((due.at_ms or 0) / 1000, UTC)
         else:
             at = now + timedelta(milliseconds=due.after_ms)
         durable, path = self._durable, self._wait_path(number)
-        if at <= now and not durable.knows(path):
+        if at <= now and not (self._called or durable.knows(path)):
             return
         position = durable.begin(self._call, path)
         new = NewWaitpoint(durable.id_of("waitpoint", path), "DATETIME", due)

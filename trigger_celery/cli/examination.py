@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -15,11 +16,12 @@ from trigger_celery.engine.querying import (
     list_workers,
     server_version,
 )
+from trigger_celery.engine.queueing import QueueState
 from trigger_celery.errors import TriggerError, closest
 from trigger_celery.model.duration import format_duration
 from trigger_celery.model.instant import iso
 from trigger_celery.model.run import Run, RunStatus
-from trigger_celery.sdk import runs
+from trigger_celery.sdk import queues, runs
 from trigger_celery.settings import SETTINGS, Settings
 from trigger_celery.store.checks import Finding, check_server
 from trigger_celery.store.connection import mask
@@ -143,8 +145,44 @@ def _workers(trigger: TriggerCelery, found: Examination) -> None:
         if not worker.alive:
             found.findings.append(_lapsed(worker))
     found.findings += [_unserved(unserved, bool(alive)) for unserved in found.unserved]
+    known = _queues()
+    found.findings += _stopped(known)
     parked = runs.list(status=RunStatus.PENDING_VERSION, limit=100).sync().runs
-    found.findings += _parked(parked, {task for worker in alive for task in worker.tasks})
+    declared = {queue.name for queue in known if queue.declared}
+    found.findings += _parked(parked, {task for worker in alive for task in worker.tasks}, declared)
+
+
+def _queues() -> list[QueueState]:
+    page = queues.list().sync()
+    known = list(page)
+    for number in range(2, page.pages + 1):
+        known += queues.list(page=number).sync()
+    return known
+
+
+def _stopped(known: list[QueueState]) -> list[Finding]:
+    """Say where nothing starts because somebody wanted it so."""
+    findings = []
+    if queues.retrieve_environment().sync().paused:
+        findings.append(
+            Finding(
+                "warning",
+                "queues",
+                "the environment is paused: nothing starts in any queue",
+                "trigger-celery queues resume --environment",
+            )
+        )
+    for queue in known:
+        if not queue.queued:
+            continue
+        wait = f"{queue.queued} run(s) wait in queue {queue.name!r}, "
+        if queue.paused:
+            fix = f"trigger-celery queues resume {queue.name}"
+            findings.append(Finding("warning", "queues", f"{wait}which is paused", fix))
+        elif queue.concurrency.current == 0:
+            fix = "raise it in the code, or: trigger-celery queues reset " + queue.name
+            findings.append(Finding("warning", "queues", f"{wait}whose limit is 0", fix))
+    return findings
 
 
 def _lapsed(worker: WorkerState) -> Finding:
@@ -178,18 +216,35 @@ def _unserved(unserved: UnservedRuns, others: bool) -> Finding:
     )
 
 
-def _parked(parked: list[Run], known: set[str]) -> list[Finding]:
-    counts: dict[str, int] = {}
+def _parked(parked: list[Run], known: set[str], declared: set[str]) -> list[Finding]:
+    """Say what runs wait for: their task, or a queue that nobody declared."""
+    tasks: Counter[str] = Counter()
+    others: Counter[str] = Counter()
     for run in parked:
-        counts[run.task_identifier] = counts.get(run.task_identifier, 0) + 1
+        if run.task_identifier in known and run.queue not in declared:
+            others[run.queue] += 1
+        else:
+            tasks[run.task_identifier] += 1
     more = " or more" if len(parked) == 100 else ""
     return [
-        Finding(
-            "warning",
-            "tasks",
-            f"{count}{more} run(s) of {task!r} wait for a worker that has this task."
-            f"{closest(task, known)}",
-            "import the module that defines it in the worker, or cancel the runs",
-        )
-        for task, count in sorted(counts.items())
+        *(
+            Finding(
+                "warning",
+                "tasks",
+                f"{count}{more} run(s) of {task!r} wait for a worker that has this task."
+                f"{closest(task, known)}",
+                "import the module that defines it in the worker, or cancel the runs",
+            )
+            for task, count in sorted(tasks.items())
+        ),
+        *(
+            Finding(
+                "warning",
+                "queues",
+                f"{count}{more} run(s) wait for a worker that declares the queue {name!r}."
+                f"{closest(name, declared)}",
+                f"queue(name={name!r}) in a module that the worker imports, or cancel the runs",
+            )
+            for name, count in sorted(others.items())
+        ),
     ]

@@ -10,10 +10,10 @@ from typing import Any
 import click
 
 
-def read_payload(text: str | None, file: Path | None) -> Any:
+def read_payload(text: str | None, file: Path | None, what: str = "the payload") -> Any:
     """Return the value given as an argument, as a file, or on stdin (`-`); None for none."""
     if text is not None and file is not None:
-        raise click.UsageError("give the payload or --file, not both")
+        raise click.UsageError(f"give {what} or --file, not both")
     if file is not None and str(file) != "-":
         try:
             return parse_json(file.read_text("utf-8"), str(file))
@@ -21,7 +21,7 @@ def read_payload(text: str | None, file: Path | None) -> Any:
             raise click.UsageError(f"--file cannot be read: {problem}") from problem
     if text == "-" or file is not None:
         return parse_json(sys.stdin.read(), "stdin")
-    return None if text is None else parse_json(text, "the payload")
+    return None if text is None else parse_json(text, what)
 
 
 def parse_json(text: str, where: str) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -57,7 +59,10 @@ class Project:
     def trigger(self) -> TriggerCelery:
         """The binding, for commands that only read and trigger: needs no app, only an address."""
         if self._trigger is None:
-            self._trigger = self._bind(self.load(needs_tasks=False))
+            # What a command prints is parsed: the project's own words go elsewhere.
+            with redirect_stdout(sys.stderr):
+                app = self.load(needs_tasks=False)
+            self._trigger = self._bind(app)
             self.settings = self._with_sources(self._trigger.settings)
             if self.settings.sources["store_retry"] == "default":
                 self._trigger.configure(store_retry=PATIENCE)

@@ -57,6 +57,8 @@ def list_(ctx: click.Context, page: int, per_page: int, as_json: bool) -> None:
         for queue in found
     ]
     output.print_table(("QUEUE", "LIMIT", "RUNNING", "QUEUED", ""), rows)
+    if sdk_queues.retrieve_environment().sync().paused:
+        project.note("the environment is paused: trigger-celery queues resume --environment")
     if page < found.pages:
         project.note(f"page {page} of {found.pages}: --page {page + 1}")
 

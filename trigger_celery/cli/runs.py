@@ -18,6 +18,7 @@ from trigger_celery.cli.run_filters import filter_options, filters_of
 from trigger_celery.engine.listing import RunPage
 from trigger_celery.errors import StateError
 from trigger_celery.model.run import Run
+from trigger_celery.model.run_error import error_line
 from trigger_celery.sdk import runs as sdk_runs
 
 SHOWN_CHILDREN = 10
@@ -124,11 +125,9 @@ def _details(run: Run) -> list[tuple[str, str]]:
     ]
     for attempt in run.attempts:
         if attempt.error is not None:
-            name = attempt.error.name or attempt.error.code or attempt.error.type
-            details.append((f"attempt {attempt.number}", f"{name}: {attempt.error.message}"))
+            details.append((f"attempt {attempt.number}", error_line(attempt.error)))
     if run.error is not None:
-        name = run.error.name or run.error.code or run.error.type
-        details.append(("error", f"{name}: {run.error.message}"))
+        details.append(("error", error_line(run.error)))
         details.append(("", run.error.stack_trace or ""))
     return details
 

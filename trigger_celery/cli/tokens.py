@@ -97,7 +97,7 @@ def complete(
 
     A token that has ended stays as it is; that is no error.
     """
-    value = read_payload(data, file)
+    value = read_payload(data, file, "DATA")
     project = project_of(ctx)
     _ = project.trigger
     done = wait.complete_token(token_id, value).sync()

@@ -16,6 +16,7 @@ from trigger_celery.engine.querying import list_workers
 from trigger_celery.errors import DefinitionError, PollTimeoutError, closest
 from trigger_celery.model.duration import parse_duration
 from trigger_celery.model.run import Run
+from trigger_celery.model.run_error import error_line
 from trigger_celery.model.task_options import check_task_id
 from trigger_celery.sdk import runs, tasks
 
@@ -142,6 +143,5 @@ def _outcome(run: Run) -> str:
     if run.attempt_count > 1:
         text += f" after {run.attempt_count} attempts"
     if run.error is not None:
-        name = run.error.name or run.error.code
-        text += f"\n  {name}: {run.error.message}" if name else f"\n  {run.error.message}"
+        text += f"\n  {error_line(run.error)}"
     return f"{text}\n  more     trigger-celery runs get {run.id}"

@@ -12,6 +12,7 @@ from typing import Any
 
 from trigger_celery.dev.events import RunEvent
 from trigger_celery.model.run import Run
+from trigger_celery.model.run_error import error_line
 
 Piece = tuple[str, str]
 """Text and the style it has on a terminal."""
@@ -163,7 +164,7 @@ def _again(event: RunEvent) -> tuple[str, str, str]:
     failed = [attempt for attempt in event.run.attempts if attempt.error is not None]
     wanted = event.attempt - 1 if event.what == "retry" else event.attempt
     error = next((one.error for one in failed if one.number == wanted), None)
-    remark = "" if error is None else f"{error.name or error.code}: {_cut(error.message)}"
+    remark = "" if error is None else error_line(error, _cut(error.message))
     words = f"try {event.attempt}{most}" if event.what == "retry" else "queued again"
     return words, "yellow", remark
 
@@ -171,7 +172,7 @@ def _again(event: RunEvent) -> tuple[str, str, str]:
 def _error(run: Run) -> str:
     if run.error is None:
         return ""
-    return f"{run.error.name or run.error.code}: {_cut(run.error.message)}"
+    return error_line(run.error, _cut(run.error.message))
 
 
 def _json(value: Any) -> str:

@@ -54,7 +54,8 @@ def _stored(extras: Extras) -> dict[str, Any]:
     if extras.replay_of:
         stored["replay"] = extras.replay_of
     if extras.key is not None:
-        stored["key"] = extras.key.text
+        # Half a surrogate pair is no text to the scripts, which read these options.
+        stored["key"] = extras.key.text.encode("utf-8", "replace").decode()
         stored["scope"] = extras.key.scope
     return stored
 

@@ -53,7 +53,9 @@ class TaskDeclaration:
 
     def packed(self) -> str:
         """Return the definition as the scripts read it: parts before the JSON by position."""
-        details = json.dumps(self.details, separators=(",", ":"))
+        details = json.dumps(self.details, separators=(",", ":"), ensure_ascii=False)
+        # Half a surrogate pair is no text to the scripts.
+        details = details.encode("utf-8", "replace").decode()
         return "\x1f".join((self.queue, self.worker_queue, str(self.max_attempts), details))
 
 

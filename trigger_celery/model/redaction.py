@@ -28,7 +28,8 @@ SECRET_NAMES: Final = (
 """Names whose values are never shown: as words of a key, in any spelling, in the plural as well."""
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
-_IN_ADDRESS = re.compile(r"(\w://[^\s/@:]*):[^\s/@]+@")
+_IN_ADDRESS = re.compile(r"(\w://[^\s/@:]*):[^\s/]+@")
+_PARAMETER = re.compile(r"([?&;])([\w.\-\[\]]+)=[^\s&;\"'<>]+")
 _CUT_ADDRESS = re.compile(r"(\w://[^\s/@:]*):[^\s/@]*$")
 _OPAQUE = (date, time, timedelta, Decimal, UUID, PurePath)
 
@@ -47,7 +48,7 @@ class Redaction:
         self._rank = lru_cache(4096)(self._look_up)
 
     def message(self, text: str) -> str:
-        """Return a message: cut, and without the passwords of addresses."""
+        """Return a message: cut, and without the passwords and secret parameters of addresses."""
         return self._text(text, MAX_MESSAGE)
 
     def attributes(self, given: object) -> dict[str, Any]:
@@ -127,8 +128,11 @@ class Redaction:
             shown.append(self._value(item, depth, room))
         return shown
 
-    @staticmethod
-    def _text(text: str, most: int) -> str:
+    def _parameter(self, found: re.Match[str]) -> str:
+        """Return a parameter of an address, which may be a secret by its name."""
+        return f"{found[1]}{found[2]}=***" if self._rank(found[2]) == 1 else found[0]
+
+    def _text(self, text: str, most: int) -> str:
         rest = len(text) - most
         if rest > 0:
             text = text[:most]
@@ -136,6 +140,8 @@ class Redaction:
             text = _IN_ADDRESS.sub(r"\1:***@", text)
             if rest > 0:  # the address may have been cut within its password
                 text = _CUT_ADDRESS.sub(r"\1:***", text)
+            if "?" in text:
+                text = _PARAMETER.sub(self._parameter, text)
         if rest > 0:
             text = f"{text}… {rest:,} more characters"
         return _valid(text)

@@ -66,6 +66,16 @@ class RunError:
         )
 
 
+def error_line(error: RunError, message: str | None = None) -> str:
+    """Return the error for people: `ValueError: no luck`, or the bare text of one without a name.
+
+    *message* stands for the error's own, where that is too long.
+    """
+    name = error.name or error.code
+    text = error.message if message is None else message
+    return f"{name}: {text}" if name else text
+
+
 def clean(text: str, limit: int) -> str:
     """Cut *text* and take out what cannot be stored: NUL characters and lone surrogates."""
     text = text[:limit].replace("\0", "")

@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from trigger_celery.bridge.celery_words import TASK_WORDS, meant
 from trigger_celery.bridge.hooks import NAMES, RENAMED, BoundHook, bind_hook, current_name
 from trigger_celery.bridge.old_forms import machine_name
 from trigger_celery.bridge.queue_option import make_queue, unknown_option, warn_of_old_form
 from trigger_celery.bridge.registry import QUEUE_OPTIONS, Queue, TaskDefinition, inspect_function
 from trigger_celery.bridge.schema import Schema
-from trigger_celery.errors import DefinitionError, UnknownTaskOptionError, closest
+from trigger_celery.errors import DefinitionError, UnknownTaskOptionError
 from trigger_celery.model import task_options as check
 from trigger_celery.model.duration import parse_duration
 from trigger_celery.model.retry import Retry
@@ -41,9 +42,11 @@ def refuse_unknown(unknown: Mapping[str, Any], what: str, task_id: str) -> None:
     for word in unknown:
         if word in NAMES or word in RENAMED:
             continue
-        meant = " Use schema_task for that." if word == "schema" else closest(word, options)
+        hint = (
+            " Use schema_task for that." if word == "schema" else meant(word, options, TASK_WORDS)
+        )
         raise UnknownTaskOptionError(
-            f"{what}(id={task_id!r}) has no option {word!r}.{meant} Options: {', '.join(options)}."
+            f"{what}(id={task_id!r}) has no option {word!r}.{hint} Options: {', '.join(options)}."
         )
 
 

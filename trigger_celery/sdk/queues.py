@@ -5,15 +5,18 @@ from __future__ import annotations
 import builtins
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from trigger_celery.bridge import context
+from trigger_celery.bridge.durable import current_durable
 from trigger_celery.bridge.registry import Queue
 from trigger_celery.engine import queueing
 from trigger_celery.engine.queueing import Action, EnvironmentState, QueueState
 from trigger_celery.errors import InvalidOptionError
 from trigger_celery.model import task_options as check
 from trigger_celery.store.op import Flow, Op
+
+_T = TypeVar("_T")
 
 MAX_PER_PAGE = 100
 
@@ -152,7 +155,8 @@ def _change(
 ) -> Op[QueueState]:
     name = _name(queue, task)
     bound = context.current()
-    flow = queueing.change_queue(bound.scope, name, action, limit, by)
+    change = queueing.change_queue(bound.scope, name, action, limit, by)
+    flow = _once(change, queueing.read_queue(bound.scope, name))
     return bound.op(flow, f"queues.{action}")
 
 
@@ -160,8 +164,15 @@ def _change_environment(
     action: Action, limit: int | None = None, by: str = ""
 ) -> Op[EnvironmentState]:
     bound = context.current()
-    flow = queueing.change_environment(bound.scope, action, limit, by)
+    change = queueing.change_environment(bound.scope, action, limit, by)
+    flow = _once(change, queueing.read_environment(bound.scope))
     return bound.op(flow, f"queues.{action}_environment")
+
+
+def _once(change: Flow[_T], look: Flow[_T]) -> Flow[_T]:
+    """Make a change; a run that is executed again, and made it before it waited, only looks."""
+    durable = current_durable()
+    return (yield from look if durable is not None and durable.replaying else change)
 
 
 def _name(queue: QueueName | None, task: str | None) -> str:

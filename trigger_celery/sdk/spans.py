@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Awaitable, Mapping
+from contextlib import suppress
 from contextvars import Token
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -87,7 +88,8 @@ class Span:
         if self._part is not None:
             self._part.leave()
         if self._token is not None:
-            current_span.reset(self._token)
+            with suppress(ValueError):  # an async generator may be closed from elsewhere
+                current_span.reset(self._token)
             self._token = None
 
     def __enter__(self) -> Self:

@@ -19,6 +19,7 @@ _FIELD = re.compile(r"(?<!\.)\.\w+")
 _PIECE = re.compile(rf"{_FUNCTION.pattern}|^local ([A-Z_]+) = \{{\n(?s:.*?)^\}}\n", re.MULTILINE)
 _DECLARED = re.compile(r"\b(?:local|for) ((?:\w+, )*\w+)")
 _DECLARED_OUTSIDE = re.compile(r"^local ((?:\w+, )*\w+)", re.MULTILINE)
+_NAME = re.compile(r"^local (?:function )?(\w+)")
 _RARE = re.compile(r"^-- RARE\n(?:--.*\n)*local function (\w+)", re.MULTILINE)
 
 OneLine = tuple[list[str], str]
@@ -100,7 +101,7 @@ def with_rare_inside(body: str, rare: Collection[str], arguments: Collection[str
 
     Functions and constants go; what others use too stays. Raises ValueError when a parameter of
     the rare function would hide a variable of the script, *arguments* among them, from what is
-    moved into it.
+    moved into it, or would be hidden by it.
     """
     pieces = {found[1] or found[2]: found[0] for found in _PIECE.finditer(body)}
     rest = _PIECE.sub("", body)
@@ -141,6 +142,8 @@ def _filled(function: str, moved: Sequence[str], outer: Collection[str]) -> str:
     for piece in moved:
         signature = piece.partition("\n")[0]
         own = _words(_DECLARED.findall(piece)) | set(_WORD.findall(signature))
+        if hides & (named := _words(_NAME.findall(signature))):
+            raise ValueError(f"{head}): a parameter is hidden by {named}, which is moved there")
         used = set(_WORD.findall(_FIELD.sub("", _QUOTED.sub("", piece))))
         if hidden := hides & (used - own):
             raise ValueError(f"{head}): a parameter hides {hidden} from {signature}")

@@ -148,6 +148,23 @@ class Op(Coroutine[Any, Any, T_co]):
         """
         return self._store.run_sync(self._take())
 
+    if not TYPE_CHECKING:  # for type checkers an operation has the attributes above and no more
+
+        def __getattr__(self, name):
+            """Say what is missing to who takes the operation for its result."""
+            kind = type(self).__name__
+            if name.startswith("_"):
+                raise AttributeError(
+                    f"{kind!r} object has no attribute {name!r}", name=name, obj=self
+                )
+            raise AttributeError(
+                f"{self._name} has not given its result yet, so it has no {name!r}: write "
+                f"`(await {self._name}(...)).{name}` in async code or "
+                f"`{self._name}(...).sync().{name}` in sync code",
+                name=name,
+                obj=self,
+            )
+
     def __del__(self) -> None:
         if getattr(self, "_flow", None) is not None:
             warnings.warn(

@@ -55,12 +55,14 @@ class Store:
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            return self.run_blocking(flow)
-        raise SyncInAsyncError(
-            ".sync() would block the running event loop. In async code write `await …` instead "
-            "of `….sync()`; from a sync function called by async code, run it in a thread "
-            "(asyncio.to_thread)."
-        )
+            pass  # and not in here, or every error of the flow would be shown with this one
+        else:
+            raise SyncInAsyncError(
+                ".sync() would block the running event loop. In async code write `await …` instead "
+                "of `….sync()`; from a sync function called by async code, run it in a thread "
+                "(asyncio.to_thread)."
+            )
+        return self.run_blocking(flow)
 
     def run_blocking(self, flow: Flow[T]) -> T:
         """Run a flow and block, even inside a running event loop."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from typing import Any
 
 from celery import bootsteps, signals
 
 from trigger_celery.bridge.binding import TriggerCelery, binding_of
+from trigger_celery.errors import StoreUnavailableError
 from trigger_celery.worker.background_loop import BACKGROUND
-from trigger_celery.worker.celery_internals import consumed_queues
+from trigger_celery.worker.celery_internals import consumed_queues, end_if_told
 from trigger_celery.worker.crashed_runs import CrashedRuns
 from trigger_celery.worker.loop_consumer import LoopConsumer
 from trigger_celery.worker.pool import TaskPool
@@ -18,6 +20,28 @@ from trigger_celery.worker.session import ServiceRunner, WorkerSession
 from trigger_celery.worker.thread_consumer import ThreadConsumer
 
 logger = logging.getLogger("trigger_celery.worker")
+
+
+PAUSE = 2.0
+"""Seconds before the next try to register with a server that is away."""
+
+
+def _register(session: WorkerSession) -> None:
+    """Start the session; while the server is away, try again, as Celery does with its broker."""
+    while True:
+        try:
+            return session.start()
+        except StoreUnavailableError as problem:
+            logger.error(
+                "%s. Trying again in %g seconds",
+                problem,
+                PAUSE,
+                extra={"action": "session_delayed"},
+            )
+        until = time.monotonic() + PAUSE
+        while time.monotonic() < until:
+            end_if_told()
+            time.sleep(0.1)
 
 
 class RunWorker(bootsteps.StartStopStep):
@@ -56,8 +80,9 @@ class RunWorker(bootsteps.StartStopStep):
         )
         self._services = ServiceRunner(self._trigger, crashed.tell)
         kind = LoopConsumer if ours else ThreadConsumer
-        self._consumer = kind(self._trigger, worker, self._session, self._services)
-        self._session.start()
+        consumer = kind(self._trigger, worker, self._session, self._services)
+        _register(self._session)
+        self._consumer = consumer
         self._services.start()
         self._consumer.start()
         signals.worker_shutting_down.connect(self._on_shutting_down, weak=False)

@@ -34,6 +34,7 @@ __all__ = [
     "current_job",
     "current_process",
     "dropped",
+    "end_if_told",
     "follow_job",
     "scale",
     "shutting_down_cold",
@@ -49,6 +50,8 @@ current_job: ContextVar[object | None] = ContextVar("trigger_job", default=None)
 active_requests = state.active_requests
 task_reserved = state.task_reserved
 task_ready = state.task_ready
+end_if_told = state.maybe_shutdown
+"""Raises what ends the worker when a signal told it to."""
 
 
 def _ident() -> Any:

@@ -12,11 +12,9 @@ from typing import Any
 
 from trigger_celery.bridge import context
 from trigger_celery.bridge.binding import TriggerCelery
-from trigger_celery.bridge.live_metadata import load
 from trigger_celery.bridge.registry import REGISTRY
 from trigger_celery.bridge.run_log import end_log_blocking
-from trigger_celery.engine import waiting
-from trigger_celery.engine.attempts import Ending, Grant, fetch_payload
+from trigger_celery.engine.attempts import Ending, Grant
 from trigger_celery.errors import RunLeaseLostError
 from trigger_celery.worker.background_loop import BACKGROUND
 from trigger_celery.worker.celery_internals import (
@@ -31,7 +29,7 @@ from trigger_celery.worker.executor import RunExecution, invoke_async, invoke_sy
 from trigger_celery.worker.holding import Holder, holder_of, look_for_cancels
 from trigger_celery.worker.interrupting import allow_interrupts, forget_interrupt
 from trigger_celery.worker.log_capture import capture_logs
-from trigger_celery.worker.run_data import has_data, may_have_data, store_data
+from trigger_celery.worker.run_data import has_data, has_more, read_more, store_data
 
 logger = logging.getLogger("trigger_celery.worker")
 
@@ -63,15 +61,12 @@ def _execute(trigger: TriggerCelery, grant: Grant, request: dict[str, Any]) -> O
     request["retries"] = grant.attempt - 1
     try:
         with holder:
-            if grant.resumed:
-                flow = waiting.read_record(trigger.scope, grant.id)
-                execution.durable.record = trigger.store.run_blocking(flow)
-            if may_have_data(grant):
-                trigger.store.run_blocking(load(execution.durable, trigger, resumed=grant.resumed))
-            if grant.payload_apart:
-                trigger.store.run_blocking(fetch_payload(trigger.scope, grant))
-                with suppress(ValueError):  # the attempt decodes it again, and fails for it
-                    request["args"] = (execution.payload(),)
+            if has_more(grant):
+                apart = grant.payload_apart
+                trigger.store.run_blocking(read_more(execution.durable, trigger, grant))
+                if apart:
+                    with suppress(ValueError):  # the attempt decodes it again, and fails for it
+                        request["args"] = (execution.payload(),)
             failed, value, seconds = trace(task, grant.id, request["args"], request)
             execution.conclude(failed, value)
             if has_data(execution.durable):
@@ -88,7 +83,8 @@ def _execute(trigger: TriggerCelery, grant: Grant, request: dict[str, Any]) -> O
     finally:
         forget_interrupt()
         if execution.log is not None:
-            end_log_blocking(execution)
+            with suppress(Exception):  # a soft limit may come even now: the outcome stands
+                end_log_blocking(execution)
         context.current_scope.reset(scope)
         context.current_execution.reset(running)
         current_job.reset(job)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import TracebackType
 
-from trigger_celery.errors import CompleteTaskWithOutput
+from trigger_celery.errors import CompleteTaskWithOutput, OutputError
 
-_OURS = str(Path(__file__).parent.parent)
+_OURS = str(Path(__file__).parent.parent) + os.sep
 
 
 def completion(problem: BaseException) -> CompleteTaskWithOutput | None:
@@ -32,9 +33,12 @@ def as_exception(problem: BaseException) -> Exception:
     return RuntimeError(f"{type(problem).__name__}: {problem}")
 
 
-def user_part(traceback: TracebackType | None) -> TracebackType | None:
-    """Cut the frames of this library off the outer end of a traceback."""
-    inner = traceback
+def user_part(problem: BaseException) -> TracebackType | None:
+    """Return the traceback without the frames of this library at its outer end.
+
+    None for an output that cannot be stored: no line of the task's had a part in raising that.
+    """
+    inner = problem.__traceback__
     while inner is not None and inner.tb_frame.f_code.co_filename.startswith(_OURS):
         inner = inner.tb_next
-    return inner or traceback
+    return inner if inner is not None or isinstance(problem, OutputError) else problem.__traceback__

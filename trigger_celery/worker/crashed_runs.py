@@ -20,7 +20,7 @@ from trigger_celery.model.attempt_outcome import AttemptOutcome
 from trigger_celery.model.packet import encode
 from trigger_celery.model.run import Run
 from trigger_celery.worker.executor import RunExecution
-from trigger_celery.worker.grounds import ON_LOOP
+from trigger_celery.worker.grounds import BESIDE
 from trigger_celery.worker.parking import RunParking
 
 logger = logging.getLogger("trigger_celery.worker")
@@ -57,10 +57,10 @@ class CrashedRuns:
             return
         execution = self._execution(run, definition)
         error = RunFailedError(run.error.message if run.error is not None else f"{run_id} crashed")
-        await execution.tell_hooks("on_failure", ON_LOOP, error=error)
+        await execution.tell_hooks("on_failure", BESIDE, error=error)
         outcome = AttemptOutcome(False, error=error)
-        await execution.tell_hooks("on_complete", ON_LOOP, result=outcome)
-        await ON_LOOP.finish(execution)
+        await execution.tell_hooks("on_complete", BESIDE, result=outcome)
+        await BESIDE.finish(execution)
 
     def _execution(self, run: Run, definition: TaskDefinition) -> RunExecution:
         packet = encode(run.payload, error=ValueError, too_large=ValueError, what="payload")

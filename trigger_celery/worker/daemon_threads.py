@@ -6,12 +6,15 @@ that was told to stop at once must not wait for a task that cannot be interrupte
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 _Work = tuple[Future[Any], Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
@@ -21,6 +24,24 @@ def call_later(seconds: float, function: Callable[..., Any], *args: Any) -> thre
     timer.daemon = True
     timer.start()
     return timer
+
+
+async def in_own_thread(function: Callable[..., T], *args: Any) -> T:
+    """Call the function in a thread of its own, in the caller's context; given up, it goes on."""
+    done: Future[T] = Future()
+    inside = contextvars.copy_context()
+
+    def call() -> None:
+        done.set_running_or_notify_cancel()
+        try:
+            result = inside.run(function, *args)
+        except BaseException as problem:
+            done.set_exception(problem)
+        else:
+            done.set_result(result)
+
+    threading.Thread(target=call, name="trigger-hook", daemon=True).start()
+    return await asyncio.wrap_future(done)
 
 
 class DaemonThreads(Executor):

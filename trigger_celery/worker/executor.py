@@ -47,7 +47,7 @@ from trigger_celery.worker.attempt_hooks import (
 from trigger_celery.worker.celery_internals import being_terminated, cause
 from trigger_celery.worker.completing import as_exception, completion
 from trigger_celery.worker.failing import ending_of_failure
-from trigger_celery.worker.grounds import ON_LOOP, Ground, InThread, keep, run_now
+from trigger_celery.worker.grounds import BESIDE, ON_LOOP, Ground, InThread, keep, run_now
 from trigger_celery.worker.memory import OUT_OF_MEMORY, delay_of_move
 from trigger_celery.worker.parking import RunParking
 from trigger_celery.worker.run_context import context_of
@@ -172,7 +172,7 @@ class RunExecution:
             for hook in hooks:
                 try:
                     with outside_the_record(), hook_span(self, name):
-                        await ground.settle(hook.call(self.offer, given))
+                        await ground.tell(hook, self.offer, given)
                 except BaseException as problem:
                     if ground.stops(problem):
                         raise
@@ -188,7 +188,7 @@ class RunExecution:
 
     async def tell_of_cancel(self) -> None:
         """Call the `on_cancel` hooks; on a loop."""
-        await self.tell_hooks("on_cancel", ON_LOOP, run_promise=self.promise)
+        await self.tell_hooks("on_cancel", BESIDE, run_promise=self.promise)
 
     async def wait(self, info: WaitInfo) -> None:
         """Tell the hooks that the run begins to wait."""

@@ -47,6 +47,6 @@ def ending_of_failure(
 
 
 def _described(problem: BaseException, code: str | None) -> str:
-    problem.__traceback__ = user_part(problem.__traceback__)
+    problem.__traceback__ = user_part(problem)
     error = RunError.of(problem)
     return dump_error(RunError(error.name, error.message, error.stack_trace, error.type, code))

@@ -11,7 +11,7 @@ import concurrent.futures
 import contextvars
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -22,6 +22,7 @@ from trigger_celery.errors import RunLeaseLostError
 from trigger_celery.store.op import Flow
 from trigger_celery.worker.background_loop import BACKGROUND, run_on_loop
 from trigger_celery.worker.celery_internals import being_terminated
+from trigger_celery.worker.daemon_threads import in_own_thread
 from trigger_celery.worker.trampoline import await_in_greenlet, run_in_greenlet
 
 if TYPE_CHECKING:
@@ -41,6 +42,10 @@ Question = Callable[[str, str, str], Flow[T]]
 
 class Ground(Protocol):
     """How hooks are called and awaited."""
+
+    async def tell(self, hook: BoundHook, offer: Offer, given: Mapping[str, Any]) -> Any:
+        """Call a hook, and return its result, awaited."""
+        ...
 
     async def settle(self, result: Any) -> Any:
         """Return a result, awaited if need be."""
@@ -78,6 +83,10 @@ class Ground(Protocol):
 class OnLoop:
     """An `async def` task, on the event loop that executes it."""
 
+    async def tell(self, hook: BoundHook, offer: Offer, given: Mapping[str, Any]) -> Any:
+        """Call a hook, and return its result, awaited."""
+        return await self.settle(hook.call(offer, given))
+
     async def settle(self, result: Any) -> Any:
         """Return a result, awaited if need be."""
         return await result if inspect.isawaitable(result) else result
@@ -111,9 +120,12 @@ class OnLoop:
         waiting = [
             one if isinstance(one, asyncio.Future) else asyncio.wrap_future(one) for one in work
         ]
-        _, late = await asyncio.wait(waiting, timeout=BACKGROUND_BUDGET)
-        for one in late:
-            one.cancel()
+        try:
+            _, late = await asyncio.wait(waiting, timeout=BACKGROUND_BUDGET)
+        except BaseException:  # the run was stopped
+            _cancel(waiting)
+            raise
+        _cancel(late)
         _report(execution, waiting)
 
     def stops(self, problem: BaseException) -> bool:
@@ -130,11 +142,25 @@ class OnLoop:
             raise asyncio.CancelledError
 
 
+class Beside(OnLoop):
+    """An event loop that does not execute the code of the run, or goes on with it meanwhile."""
+
+    async def tell(self, hook: BoundHook, offer: Offer, given: Mapping[str, Any]) -> Any:
+        """Call a hook; a `def` in a thread of its own, as it may wait for the loop."""
+        if hook.is_async:
+            return await super().tell(hook, offer, given)
+        return await self.settle(await in_own_thread(hook.call, offer, given))
+
+
 class InThread:
     """A `def` task, in the thread that executes it. *loop* is for hooks that are async."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None) -> None:
         self._loop = loop
+
+    async def tell(self, hook: BoundHook, offer: Offer, given: Mapping[str, Any]) -> Any:
+        """Call a hook, and return its result, awaited."""
+        return await self.settle(hook.call(offer, given))
 
     async def settle(self, result: Any) -> Any:
         """Return a result, awaited on the loop if need be."""
@@ -167,6 +193,8 @@ class InThread:
         done.add_done_callback(lambda _: asked.put(None))
         try:
             while (answer := asked.get()) is not None:
+                if not answer.set_running_or_notify_cancel():
+                    continue  # nobody waits for it any more
                 try:
                     answer.set_result(run_now(inner()))
                 except (SystemExit, KeyboardInterrupt):
@@ -191,9 +219,12 @@ class InThread:
         work = [one for one in execution.background() if isinstance(one, concurrent.futures.Future)]
         if not work:
             return
-        _, late = concurrent.futures.wait(work, timeout=BACKGROUND_BUDGET)
-        for one in late:
-            one.cancel()
+        try:
+            _, late = concurrent.futures.wait(work, timeout=BACKGROUND_BUDGET)
+        except BaseException:  # the run was stopped
+            _cancel(work)
+            raise
+        _cancel(late)
         _report(execution, work)
 
     def stops(self, problem: BaseException) -> bool:
@@ -290,6 +321,11 @@ def keep(work: Any, loop: asyncio.AbstractEventLoop | None, *, in_thread: bool) 
     return _start(loop or BACKGROUND.loop(), work, context)
 
 
+def _cancel(work: Iterable[Background]) -> None:
+    for one in work:
+        one.cancel()
+
+
 def _report(execution: RunExecution, work: list[Any]) -> None:
     for one in work:
         problem: Any = None
@@ -309,3 +345,6 @@ def _report(execution: RunExecution, work: list[Any]) -> None:
 
 ON_LOOP = OnLoop()
 """The ground of every `async def` task."""
+
+BESIDE = Beside()
+"""The ground of hooks that are told of a run from elsewhere."""

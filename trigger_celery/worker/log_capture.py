@@ -28,6 +28,13 @@ _installed: list[int] = []
 class RunLogHandler(logging.Handler):
     """Puts records that are made in a run into the run's log."""
 
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Take the record without the lock of handlers: a log has its own."""
+        kept: Any = self.filter(record)  # newer Pythons: the record, or another one
+        if kept:
+            self.emit(record if kept is True else kept)
+        return bool(kept)
+
     def emit(self, record: logging.LogRecord) -> None:
         """Take the record, if it is a run's."""
         if record.name.partition(".")[0] in _MACHINERY and not record.name.startswith(_TASKS):
@@ -36,10 +43,13 @@ class RunLogHandler(logging.Handler):
         if log is None or record.levelno < log.rank:
             return
         try:
-            message = record.getMessage()
+            message = record.getMessage().rstrip("\n")  # a warning's text ends with one
         except Exception:  # arguments that do not fit: the record's other handlers complain
             message = str(record.msg)
         extra = {name: value for name, value in vars(record).items() if name not in _OWN}
+        if extra.get("task_id") in (log.run_id, "???"):  # by Celery's formatter of task loggers
+            extra.pop("task_id")
+            extra.pop("task_name", None)
         exception = record.exc_text
         if exception is None and record.exc_info and record.exc_info[0] is not None:
             exception = "".join(traceback.format_exception(*record.exc_info))

@@ -11,11 +11,9 @@ from typing import Any
 
 from trigger_celery.bridge import context
 from trigger_celery.bridge.binding import TriggerCelery
-from trigger_celery.bridge.live_metadata import load
 from trigger_celery.bridge.registry import REGISTRY
 from trigger_celery.bridge.run_log import end_log, send_log
-from trigger_celery.engine import waiting
-from trigger_celery.engine.attempts import Ending, fetch_payload
+from trigger_celery.engine.attempts import Ending
 from trigger_celery.errors import RunLeaseLostError
 from trigger_celery.model.packet import decode
 from trigger_celery.worker.celery_internals import current_job, follow_job, scale, trace
@@ -25,7 +23,7 @@ from trigger_celery.worker.log_capture import capture_logs
 from trigger_celery.worker.parking import Keeper, RunParking
 from trigger_celery.worker.pool import TaskPool
 from trigger_celery.worker.request import EventSender, make_request
-from trigger_celery.worker.run_data import has_data, may_have_data, store_data
+from trigger_celery.worker.run_data import has_data, has_more, read_more, store_data
 from trigger_celery.worker.stopping import ActiveTime, stop_for_duration
 from trigger_celery.worker.trampoline import await_in_greenlet, run_in_greenlet
 
@@ -56,16 +54,9 @@ class LoopAttempts:
         context.current_scope.set(execution.durable.root)
         execution.durable.root.task = asyncio.current_task()
         try:
-            if job.grant.resumed:
-                execution.durable.record = await self._trigger.store.run_async(
-                    waiting.read_record(self._trigger.scope, job.grant.id)
-                )
-            if may_have_data(job.grant):
-                begun = load(execution.durable, self._trigger, resumed=job.grant.resumed)
-                await self._trigger.store.run_async(begun)
-            if job.grant.payload_apart:
-                fetch = fetch_payload(self._trigger.scope, job.grant)
-                await self._trigger.store.run_async(fetch)
+            if has_more(job.grant):
+                more = read_more(execution.durable, self._trigger, job.grant)
+                await self._trigger.store.run_async(more)
             result = await self._trace(job, execution)
             if result is not None:
                 execution.conclude(*result[:2])

@@ -1,26 +1,65 @@
-"""Metadata and streams of an attempt: read when it begins, stored before it ends."""
+"""What an attempt begins with, read for it; its metadata and streams, stored before it ends."""
 
 from __future__ import annotations
 
 import logging
 import time
 
+from trigger_celery.bridge.binding import TriggerCelery
 from trigger_celery.bridge.durable import Durable
+from trigger_celery.bridge.live_metadata import load
 from trigger_celery.bridge.piping import drain
-from trigger_celery.engine.attempts import Grant
-from trigger_celery.errors import StoreError, StoreUnavailableError
+from trigger_celery.engine import waiting
+from trigger_celery.engine.attempts import Grant, fetch_payload
+from trigger_celery.errors import RunLeaseLostError, StoreError, StoreUnavailableError
 from trigger_celery.store.op import Flow, Sleep
 
 logger = logging.getLogger("trigger_celery.metadata")
 
 LEAVE_BUDGET = 60.0
-"""Seconds for which the end of an attempt waits for a server that is away."""
+"""Seconds for which the begin and the end of an attempt wait for a server that is away."""
 _TRY_AGAIN = 0.3
 
 
-def may_have_data(grant: Grant) -> bool:
+def has_more(grant: Grant) -> bool:
+    """Whether the attempt begins with something that did not come with its run."""
+    return _may_have_data(grant) or grant.payload_apart
+
+
+def _may_have_data(grant: Grant) -> bool:
     """Whether the run may have metadata already: first attempts know."""
     return grant.has_data or grant.attempt > 1 or grant.resumed
+
+
+def read_more(durable: Durable, trigger: TriggerCelery, grant: Grant) -> Flow[None]:
+    """Read what the attempt begins with. That the server is away is no failure of the run.
+
+    Raises RunLeaseLostError when it stays away: the run goes back to its queue.
+    """
+    deadline = time.monotonic() + LEAVE_BUDGET
+    while True:
+        durable.parking.check()
+        try:
+            yield from _read(durable, trigger, grant)
+            return
+        except StoreUnavailableError as problem:
+            logger.warning(
+                "run %s waits for the server before it begins: %s",
+                durable.run_id,
+                problem,
+                extra={"action": "begin_waits", "run_id": durable.run_id},
+            )
+            if time.monotonic() > deadline:
+                raise RunLeaseLostError(f"run {durable.run_id} could not begin") from problem
+        yield Sleep(_TRY_AGAIN)
+
+
+def _read(durable: Durable, trigger: TriggerCelery, grant: Grant) -> Flow[None]:
+    if grant.resumed:
+        durable.record = yield from waiting.read_record(trigger.scope, grant.id)
+    if _may_have_data(grant):
+        yield from load(durable, trigger, resumed=grant.resumed)
+    yield from fetch_payload(trigger.scope, grant)
 
 
 def has_data(durable: Durable) -> bool:

@@ -48,11 +48,12 @@ def test_all_that_a_run_says_is_there_when_it_has_ended(shared: Deployment, kind
     else:
         assert more[:2] == ["async span", "in a thread"]
         assert sorted(more[2:]) == ["task 0", "task 1"]
-    structured, _, careful, plain, _, _, _, failed, inside, span = lines[:10]
+    structured, _, careful, plain, of_celery, _, _, failed, inside, span = lines[:10]
     clash = {"message": "m", "name": "n", "args": [1], "levelname": "x"}
     assert structured.attributes == {"id": 4711, "none": None, **clash}
     assert careful.attributes == {"password": "[redacted]", "nested": {"api_key": "[redacted]"}}
     assert (plain.logger, plain.attributes) == ("shop.orders", {"order": 4711})
+    assert not of_celery.attributes  # Celery's formatter gives its records the task's id and name
     assert failed.exception is not None
     assert failed.exception.endswith("ValueError: no luck\n")
     assert (inside.parent_span_id, span.parent_span_id) == (span.span_id, None)

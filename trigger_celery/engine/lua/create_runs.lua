@@ -43,7 +43,7 @@ if lane == '' then
   local own_queue, own_worker_queue = 'task/' .. task, worker_queue
   if known then own_queue, own_worker_queue = string.match(known, '^([^\31]*)\31([^\31]*)') end
   if known and string.find(known, '"defaults":{', 1, true) then
-    declared = cjson.decode(string.match(known, '\31%d+\31(.*)$')).defaults
+    declared = cjson.decode(string.match(known, '^[^\31]*\31[^\31]*\31%d+\31(.*)$')).defaults
   end
   any_queue = queue == '' and not known
   if queue == '' then queue = own_queue end

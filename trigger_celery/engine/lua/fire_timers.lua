@@ -76,6 +76,7 @@ for i = 1, #due, 2 do
     enqueue_promoted()
     reopen(kind, id)
   elseif kind == 'look' then
+    enqueue_promoted()
     look_on(id, now)
   elseif kind == 'release' then
     release_parked(id, now)

@@ -29,10 +29,12 @@ local function needed(id, kind)
   local record = belongings(id, kind)[1]
   local f = redis.call('HMGET', record, 'keeper', 'parent', 'links')
   if lives(f[1]) or lives(f[2]) or lives(f[3] and string.match(f[3], '^[^\30]+')) then return true end
-  for _, run in ipairs(redis.call('SMEMBERS', key_keepers(id))) do
+  -- There may be very many of them: some a call.
+  for _, run in ipairs(redis.call('SRANDMEMBER', key_keepers(id), 200)) do
     if lives(run) then return true end
     redis.call('SREM', key_keepers(id), run)
   end
+  return redis.call('EXISTS', key_keepers(id)) == 1 and 'unknown'
 end
 
 local function leave_indexes(id, kind)
@@ -61,8 +63,9 @@ end
 local due = redis.call('ZRANGEBYSCORE', key_retention(), '-inf', int(now), 'LIMIT', 0, count)
 for _, id in ipairs(due) do
   local kind = string.match(id, '^%a+')
-  if needed(id, kind) then
-    redis.call('ZADD', key_retention(), int(now + DAY), id)
+  local is_needed = needed(id, kind)
+  if is_needed then
+    redis.call('ZADD', key_retention(), int(now + (is_needed == 'unknown' and 1000 or DAY)), id)
     for _, name in ipairs(belongings(id, kind)) do redis.call('PEXPIRE', name, 8 * DAY) end
     if kind == 'run' then all_data('PEXPIRE', id, 8 * DAY) end
   else

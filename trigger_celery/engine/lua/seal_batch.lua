@@ -29,11 +29,14 @@ local function note_full()
   if not f[1] then return end
   local errors = cjson.decode(f[2] or '[]')
   for run in string.gmatch(f[1], '%S+') do
-    local error = cjson.decode(redis.call('GET', key_error(run)))
-    errors[#errors + 1] = { redis.call('LPOS', key_batch_runs(id), run),
-      redis.call('HGET', key_run(run), 'task'), error.message, error.code }
+    local text = redis.call('GET', key_error(run))
+    if text then  -- else it is pruned already
+      local error = cjson.decode(text)
+      errors[#errors + 1] = { redis.call('LPOS', key_batch_runs(id), run),
+        redis.call('HGET', key_run(run), 'task'), error.message, error.code }
+    end
   end
-  redis.call('HSET', key_batch(id), 'errors', cjson.encode(errors))
+  redis.call('HSET', key_batch(id), 'errors', errors[1] and cjson.encode(errors) or '[]')
   redis.call('HDEL', key_batch(id), 'full')
 end
 

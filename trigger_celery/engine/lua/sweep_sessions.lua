@@ -37,6 +37,7 @@ for _, session in ipairs(lapsed) do
   end
   if left <= 0 then break end
 end
+write_gathered()
 regain_all(now)
 reoffer(freed, '', now)
 return { #taken, ended, left <= 0 and 1 or 0, '0', taken }

@@ -51,8 +51,11 @@ local function admit(id, payload, details, declared, now)
       redis.call('SET', key_payload(found), payload)
     end
     if x.metadata then
+      -- Changes from outside were of what this replaces; who folds them just now is too late.
+      redis.call('DEL', key_metadata_changes(found), key_metadata_before(found))
       redis.call('SET', key_metadata(found), metadata)
-      redis.call('HSET', key_run(found), 'data', '1')
+      redis.call('HSET', key_run(found), 'data', '1', 'metadata_bytes', '0')
+      redis.call('HINCRBY', key_run(found), 'metadata_folds', 1)
     end
     if x.max then put('max', max) end
     if x.maxdur then put('maxdur', max_duration) end
@@ -78,10 +81,11 @@ local function admit(id, payload, details, declared, now)
     local found = redis.call('GET', key_debounce(x.deb))
     if not found then return nil end
     local f = redis.call('HMGET', key_run(found), 'status', 'deb', 'due', 'created', 'n', 'tags',
-      'opts', 'watch', 'pushed', 'lane', 'base')
-    if f[2] ~= x.deb or not (f[1] == 'DELAYED' or f[1] == 'PENDING_VERSION') then return nil end
-    local due, planned = math.floor((now + x.every) / 1000) * 1000, tonumber(f[3])
+      'opts', 'watch', 'pushed', 'lane', 'base', 'started')
     if f[9] == id then return found end
+    if f[2] ~= x.deb or f[12] then return nil end
+    if f[1] ~= 'DELAYED' and f[1] ~= 'PENDING_VERSION' then return nil end
+    local due, planned = math.floor((now + x.every) / 1000) * 1000, tonumber(f[3])
     if x.most and due > tonumber(f[4]) + x.most then return nil end
     local later = due > planned
     if not (later or x.last) then return found end
@@ -99,9 +103,7 @@ local function admit(id, payload, details, declared, now)
   local found = answered() or (x.idem and keyed_run(x.idem, now)) or (x.deb and put_off())
   if not found then return x, rest end
   if x.at then count_too(found, id, x.at) end
-  if path ~= '' and batch == '' then
-    hit = '\31' .. found
-    keep(found, key_run(found), parent)
-  end
+  if path ~= '' and batch == '' then hit = '\31' .. found end
+  if parent ~= '' then keep(found, key_run(found), parent) end
   return x, rest, 'cached ' .. found
 end

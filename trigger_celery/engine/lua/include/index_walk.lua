@@ -43,11 +43,12 @@ local function source_of(name)
   return { name = name, rank = rank, stop = last, found = {}, i = 1 }
 end
 
--- The same for runs that are in no index: `ids` in any order.
+-- The same for runs that are in no index: `ids` in any order, some of them twice.
 local function source_from(ids)
-  local entries = {}
+  local entries, seen = {}, {}
   for _, id in ipairs(ids) do
-    local score = tonumber(redis.call('HGET', key_run(id), 'created'))
+    local score = not seen[id] and tonumber(redis.call('HGET', key_run(id), 'created'))
+    seen[id] = true
     if score and score >= oldest_at and score <= newest_at
       and (at_id == '' or ahead(tonumber(at_score), at_id, score, id)) then
       entries[#entries + 1] = { score, id }

@@ -58,6 +58,7 @@ end
 -- The record of a queue that nobody has declared lives on with its runs; the trigger may give it a
 -- limit. Returns whether that makes it known.
 local function keep_queue(q, known)
+  local kind = 'queue'
   if not known[4] then
     redis.call('HSET', key_queue(q), 'name', queue)
     redis.call('HSET', key_queues(), q, queue)
@@ -66,6 +67,9 @@ local function keep_queue(q, known)
   if new then
     redis.call('HSETNX', key_queue(q), 'limit', queue_limit)
     known[1] = known[1] or queue_limit
+    if redis.call('EXISTS', key_parked_queue(q)) == 1 then
+      redis.call('ZADD', key_timers(), now, timer_release(kind .. ':' .. q))
+    end
   end
   redis.call('PEXPIRE', key_queue(q), int(tonumber(retention) + 604800000))
   return new

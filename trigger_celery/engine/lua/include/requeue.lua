@@ -53,8 +53,8 @@ local function give_back(run, f, op_id, kind, now, freed)
   change(run, 'QUEUED', now, 'op', op_id, 'attempt', attempt)
   if kind == 'unknown' then
     redis.call('ZADD', key_timers(), int(now + 500), run.id)
-    local ttl = attempt == 0 and redis.call('HGET', key_run(run.id), 'ttl')
-    if ttl then redis.call('ZADD', key_timers(), int(f[14] + ttl), timer_expire(run.id)) end
+    local t = attempt == 0 and redis.call('HMGET', key_run(run.id), 'ttl', 'released') or {}
+    if t[1] then redis.call('ZADD', key_timers(), int((t[2] or f[14]) + t[1]), timer_expire(run.id)) end
     hurry(now + 500, now)
   else
     enqueue(lane, { int(tonumber(f[14]) - tonumber(f[13] or '0')), run.id })

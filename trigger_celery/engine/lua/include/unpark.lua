@@ -11,7 +11,7 @@ local WAITED = {
 local function machine_of(id, options, known)
   local opts = cjson.decode(options or '{}')
   if not opts.machine and known and string.find(known, '"machine":', 1, true) then
-    local said = cjson.decode(string.match(known, '\31%d+\31(.*)$')).defaults
+    local said = cjson.decode(string.match(known, '^[^\31]*\31[^\31]*\31%d+\31(.*)$')).defaults
     opts.machine = said and said.machine
     if opts.machine then redis.call('HSET', key_run(id), 'opts', cjson.encode(opts)) end
   end
@@ -55,6 +55,7 @@ local function unpark(parked, count, now)
       else
         change(run, 'QUEUED', now)
         if f[8] and tonumber(f[9] or '0') == 0 then
+          redis.call('HSET', key_run(id), 'released', now)
           redis.call('ZADD', key_timers(), int(now + f[8]), timer_expire(id))
         end
         enqueue(lane, { int(tonumber(f[7]) - tonumber(f[6] or '0')), id })
