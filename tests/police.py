@@ -23,8 +23,17 @@ KINDS = {kind.name: kind for kind in keys.KEYS}
 HOLDING = {"DEQUEUED", "EXECUTING"}
 _ID = re.compile(r"(?:run|waitpoint|batch)_[0-9a-v]{26}")
 # The feed is bounded by its length, the last dequeue of a session by the session's life, mailboxes
-# and idempotency keys by their TTL, the runs of a batch by the batch.
-_MAY_NAME_THE_PAST = {"changes", "worker", "mailbox", "wait_key", "batch_runs", "bulk_runs"}
+# and idempotency keys by their TTL, the runs of a batch by the batch. Objects of the payload store
+# go after who they belong to.
+_MAY_NAME_THE_PAST = {
+    "changes",
+    "worker",
+    "mailbox",
+    "wait_key",
+    "batch_runs",
+    "bulk_runs",
+    "objects",
+}
 # A child, or a batch, may outlive who made it.
 _LINKS = {"links", "batch", "parent", "keeper", "opts", "at_id"}
 # Two steps that one call takes: a dequeue that starts at once, and giving up a run that was.

@@ -43,7 +43,9 @@ TriggerError
 ├── TooManyCallsError         an attempt makes more durable calls than are recorded
 ├── StoreError                    Redis answered with an error or not at all
 │   ├── StoreUnavailableError     worth a retry: down, loading, out of memory, read-only
-│   └── StoreAuthenticationError  wrong password or missing permission
+│   ├── StoreAuthenticationError  wrong password or missing permission
+│   └── PayloadStoreError         the payload store cannot be used, now or here
+│       └── PayloadLostError      what it had is not there any more, or is not what was stored
 ├── SyncInAsyncError              .sync() inside a running event loop
 ├── MiddlewareError               middleware did not call next(), or called it twice
 ├── AbortTaskRunError             raised by a task: fail now, do not retry
@@ -86,7 +88,9 @@ __all__ = [
     "OutputError",
     "OutputTooLargeError",
     "OutsideRunError",
+    "PayloadLostError",
     "PayloadNotSerializableError",
+    "PayloadStoreError",
     "PayloadTooLargeError",
     "PayloadValidationError",
     "PollTimeoutError",
@@ -313,6 +317,14 @@ class StoreUnavailableError(StoreError):
 
 class StoreAuthenticationError(StoreError):
     """Wrong password, unknown user, or a missing permission."""
+
+
+class PayloadStoreError(StoreError):
+    """The payload store cannot be used: it is away, refuses, or this process does not have it."""
+
+
+class PayloadLostError(PayloadStoreError):
+    """What was kept in the payload store is not there any more, or is not what was stored."""
 
 
 class SyncInAsyncError(TriggerError, RuntimeError):

@@ -18,6 +18,7 @@ from trigger_celery.model.duration import parse_duration
 from trigger_celery.model.log_line import check_level
 from trigger_celery.model.machine import DEFAULT_MACHINE, check_machine
 from trigger_celery.model.retry import Retry
+from trigger_celery.model.stored_packet import check_payload_store
 from trigger_celery.model.telemetry_options import TelemetryOptions, check_telemetry
 from trigger_celery.model.trigger_options import check_ttl
 
@@ -157,6 +158,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("capture_print", _flag, True, "true or false", "Whether what a run prints goes into its log."),
     Setting("cost_per_second", _cents, 0.0, "cents", "What a second of a run's active time costs, for usage."),
     Setting("cost_per_run", _cents, 0.0, "cents", "What each run costs beside that, for usage."),
+    Setting("payload_store", check_payload_store, None, "URL", "Where payloads, outputs, results of steps and data of tokens over 128 KB are kept: file:///directory, s3://bucket/prefix, or another URL of fsspec. None: in Redis."),
     Setting("run_metadata_flush_interval", _seconds, 1.0, "seconds", "How long changes of a run's metadata are collected before they are sent. They are also sent before the run waits and before its attempt ends."),
     Setting("telemetry", check_telemetry, TelemetryOptions(), "true, false or auto", "Traces and metrics by OpenTelemetry: auto when the process has a provider; or a dict with instrumentations, exporters, log_exporters, metric_exporters."),
     Setting("store_timeout", _seconds, 5.0, "seconds", "How long to wait for one reply of the server."),
@@ -185,6 +187,7 @@ class Settings:
     machine: str | None = None
     machines: tuple[str, ...] = ()
     wait_hold: float = 5.0
+    payload_store: str | None = field(default=None, repr=False)  # may hold a password
     run_metadata_flush_interval: float = 1.0
     log_level: str = "info"
     redact: tuple[str, ...] = ()

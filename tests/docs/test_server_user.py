@@ -44,7 +44,7 @@ from trigger_celery.errors import StoreAuthenticationError
 from trigger_celery.model.bulk import BulkType
 from trigger_celery.model.duration import Delay
 from trigger_celery.model.idempotency import scoped_key
-from trigger_celery.model.ids import bulk_id, op_id
+from trigger_celery.model.ids import bulk_id, op_id, run_id
 from trigger_celery.model.rate import parse_rate
 from trigger_celery.model.trigger_options import Debounce
 from trigger_celery.store import checks
@@ -150,6 +150,7 @@ def everything(engine: Engine) -> None:
     every_subscription(engine)
     every_log(engine, done.id)
     every_progress(engine, done.id)
+    engine.run(ask(SCRIPTS.note_objects(engine.scope, [done.id, run_id()], None, most=1)))
     engine.register("w2", ["t", "unheard-of"], {"q": 9, "t2": 1})
     engine.refresh("q")
     assert engine.renew("w1")
@@ -171,6 +172,9 @@ def everything(engine: Engine) -> None:
     engine.run(events.newest(engine.scope))
     engine.run(events.next_changes(engine.scope, "0-0"))
     engine.clock.advance(2 * RETENTION)
+    for count in (9, 0):
+        gone = [run_id(), "1"]
+        engine.run(ask(SCRIPTS.prune_objects(engine.scope, gone, None, count=count)))
     assert engine.prune() > 0
     engine.run(sessions.prune_queues(engine.scope, b"0"))
     assert engine.status(done.id) == ""

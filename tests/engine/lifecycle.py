@@ -197,7 +197,7 @@ def _shown(space: Keyspace, name: str, value: Any, moment: bool) -> Any:
             if moment and kind == "run":
                 dropped = set()
             value = {field: text for field, text in value.items() if field not in dropped}
-        elif not moment or kind in ("workers", "idle"):
+        elif not moment or kind in ("workers", "idle", "objects"):
             value = sorted(value, key=lambda member: (value[member], member))
             value = value if kind == "lane" else sorted(value)
     if kind == "attempts" and not moment:

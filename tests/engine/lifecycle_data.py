@@ -1,4 +1,4 @@
-"""A flow like that of `lifecycle.py`, in which runs write metadata, tags, streams and log lines."""
+"""A flow like that of `lifecycle.py`, in which runs write metadata, tags, streams, log lines and objects."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from tests.driving import HOUR, RETENTION
 from tests.engine.lifecycle import Life
 from trigger_celery.engine import logs, metadata, sessions, streams, tagging
 from trigger_celery.engine.attempts import Grant
+from trigger_celery.engine.scripts import SCRIPTS
 from trigger_celery.model.ids import op_id
 from trigger_celery.model.packet import JSON
 from trigger_celery.store.op import Flow, ask
@@ -36,8 +37,11 @@ class Data(Life):
             assert stored is not None
             self.answers.append(stored.now.to_text())
             yield from self._finish(self._end(grant, "done", JSON, "1"))
+        yield SCRIPTS.note_objects(self.scope, [one.id, two.id], None, most=9)
         yield from self._pass(RETENTION + HOUR)
         yield from sessions.prune(self.scope, 100)
+        yield SCRIPTS.prune_objects(self.scope, (), None, count=9)
+        yield SCRIPTS.prune_objects(self.scope, [one.id, 1], None, count=0)
         return self.answers
 
     def _change(self, grant: Grant, above: str, changes: str) -> Flow[None]:

@@ -22,7 +22,7 @@ READERS = {name for name in SCRIPTS.scripts if name.startswith(("read_", "list_"
 # These say how much work the call did: of a repeat that is nothing, and nobody relies on it.
 REPORTS = {
     "create_runs", "fire_timers", "prune_runs", "close_session", "sweep_sessions", "unpark_runs",
-    "shorten_token",
+    "shorten_token", "prune_objects",
 }  # fmt: skip
 # These say that it is there already; what follows is the same.
 MAKERS = {"create_waitpoint", "create_batch", "record_step", "create_bulk", "advance_bulk"}

@@ -15,6 +15,7 @@ from trigger_celery.errors import ConfigurationError, NotBoundError
 from trigger_celery.model.task_options import check_task_id
 from trigger_celery.settings import Settings, load_settings
 from trigger_celery.store.op import Flow, Op
+from trigger_celery.store.payloads import PayloadStore
 from trigger_celery.store.store import Store
 
 if TYPE_CHECKING:
@@ -131,6 +132,7 @@ class TriggerCelery:
                 timeout=settings.store_timeout,
                 retry_for=settings.store_retry,
                 checked=True,
+                payloads=payload_store(settings),
             )
         return self._store
 
@@ -182,6 +184,14 @@ class TriggerCelery:
         if definition is not None and definition.worker_queue:
             return definition.worker_queue
         return celery_task.routed_queue(self.app, task_id)
+
+
+def payload_store(settings: Settings) -> PayloadStore | None:
+    """Return where large payloads are kept; None: in Redis."""
+    if settings.payload_store is None:
+        return None
+    folder = f"{settings.project}/{settings.env}"
+    return PayloadStore(settings.payload_store, folder, retry_for=settings.store_retry)
 
 
 def binding_of(app: Celery) -> TriggerCelery | None:

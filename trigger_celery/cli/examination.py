@@ -99,7 +99,7 @@ def shown_settings(settings: Settings) -> list[SettingShown]:
 def _value(name: str, value: Any) -> str:
     if value is None:
         return "none"
-    if name == "redis_url":
+    if name in ("redis_url", "payload_store"):
         return mask(value)
     if name == "run_retention":
         return format_duration(value)

@@ -39,6 +39,11 @@ class Extras:
         """Whether a run that is there already may be the answer."""
         return self.key is not None or self.debounce is not None
 
+    @property
+    def may_replace(self) -> bool:
+        """Whether its payload may become that of a run which is there already."""
+        return self.debounce is not None and self.debounce.trailing
+
 
 def _stored(extras: Extras) -> dict[str, Any]:
     """Return the options as the run's record keeps them, for readers and workers."""

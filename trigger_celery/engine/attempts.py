@@ -8,8 +8,10 @@ from typing import Any, Literal
 
 from trigger_celery.engine import keys
 from trigger_celery.engine.codec import read_links
+from trigger_celery.engine.offloading import bring
 from trigger_celery.engine.scripts import SCRIPTS
 from trigger_celery.errors import RunLeaseLostError
+from trigger_celery.model.packet import STORE, Packet
 from trigger_celery.store.op import Arg, Call, Flow, command
 
 Kind = Literal["done", "failed", "retry", "move", "lost", "back", "unknown"]
@@ -41,7 +43,7 @@ class Grant:
     resumed: bool = False
     """The attempt waited before and lost its memory: it is executed again from the top."""
     payload_apart: bool = False
-    """The payload is large and not here: `fetch_payload` brings it."""
+    """The payload is large and not here, or a reference: `fetch_payload` brings it."""
     has_data: bool = False
     """It has metadata or streams."""
     options: str = ""
@@ -95,7 +97,7 @@ def _grant(raw: bytes) -> Grant:
         batch_id=parts[14] or None,
         resumed="1" in parts[15],
         has_data="d" in parts[15],
-        payload_apart="p" in parts[15],
+        payload_apart="p" in parts[15] or parts[16] == STORE,
         options=parts[17],
         trace=trace,
     )
@@ -107,8 +109,15 @@ def handed(message: bytes) -> Grant:
 
 
 def fetch_payload(scope: str, grant: Grant) -> Flow[None]:
-    """Bring a payload that did not come with its run. Raises RunLeaseLostError when it is gone."""
-    if grant.payload_apart:
+    """Bring a payload that did not come with its run.
+
+    Raises RunLeaseLostError when it is gone, PayloadStoreError when the payload store has it not.
+    """
+    if grant.payload_type == STORE:
+        [packet] = yield from bring([Packet(grant.payload, STORE)])
+        grant.payload, grant.payload_type = packet.data, packet.type
+        grant.payload_apart = False
+    elif grant.payload_apart:
         text: bytes | None = yield command("GET", keys.key(scope, "payload", grant.id))
         if text is None:
             raise RunLeaseLostError(f"run {grant.id} and its payload are not there any more")

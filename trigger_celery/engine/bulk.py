@@ -7,6 +7,7 @@ does the same runs again, which changes nothing the second time, and counts them
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -15,12 +16,21 @@ from trigger_celery.engine.codec import dump_error, fields_of, instant_of
 from trigger_celery.engine.listing import MAX_PAGE, START, Place, RunFilter
 from trigger_celery.engine.replaying import Original, copy_of, read_originals
 from trigger_celery.engine.scripts import SCRIPTS
-from trigger_celery.engine.triggering import NewRun, Placement, create_call, create_calls
-from trigger_celery.errors import BulkActionNotFoundError, StateError
+from trigger_celery.engine.triggering import (
+    NewRun,
+    Placement,
+    create_call,
+    create_calls,
+    put_payloads_away,
+)
+from trigger_celery.errors import BulkActionNotFoundError, PayloadLostError, StateError
 from trigger_celery.model.bulk import BulkAction, BulkStatus, BulkType
 from trigger_celery.model.ids import derived_id, op_id
+from trigger_celery.model.packet import STORE
 from trigger_celery.model.run import RunError
 from trigger_celery.store.op import Call, Flow
+
+logger = logging.getLogger("trigger_celery.bulk")
 
 MAX_RUNS: Final = 500
 """Runs that an action may name one by one."""
@@ -241,6 +251,7 @@ def _replay(
     """Replay the planned runs, or as many as their payloads allow at a time."""
     originals = yield from read_originals(scope, claim.runs)
     copies = [_copy(original, place_of, claim.id) for original in originals]
+    yield from _copy_objects(scope, copies)
     groups: dict[Placement, list[NewRun]] = {}
     for run in copies:
         if run is not None:
@@ -259,6 +270,21 @@ def _replay(
         answers = yield _asking(single)
         made.update(run.id for run, fits in zip(crowded, answers, strict=True) if fits)
     return [run is not None and run.id in made for run in copies]
+
+
+def _copy_objects(scope: str, copies: list[NewRun | None]) -> Flow[None]:
+    """Give the runs their own copies of what is in the payload store; None for those that cannot."""
+    for index, run in enumerate(copies):
+        if run is not None and run.payload.type == STORE:
+            try:
+                yield from put_payloads_away(scope, (run,))
+            except PayloadLostError as problem:
+                copies[index] = None
+                logger.warning(
+                    "a run is not replayed: %s",
+                    problem,
+                    extra={"action": "payload_lost", "run_id": run.id},
+                )
 
 
 def _asking(calls: list[Call]) -> list[Call]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trigger_celery.errors import ConfigurationError
+from trigger_celery.model.packet import MAX_INLINE as MAX_INLINE
 from trigger_celery.model.retry import MAX_LOSSES, REQUEUE_FROM_MS
 from trigger_celery.model.transitions import TRANSITIONS
 
@@ -89,6 +90,7 @@ KEYS: tuple[Key, ...] = (
     Key("bulks", (), "zset", "bulk actions; score = created", "the pruner, with each bulk action"),
     Key("bulks_open", (), "zset", "bulk actions that are not done; score = until when a worker has it", "vanishes when empty"),
     Key("retention", (), "zset", "final runs, ended waitpoints, batches and bulk actions; score = when to prune", "vanishes when empty"),
+    Key("objects", (), "zset", "runs and tokens that have objects in the payload store; score = when to look whether they are still there; at most 1,000,000", "the pruner of workers that have the payload store, with each object"),
     Key("logs", ("id",), "stream", "what the run said, one JSON line an entry; 10,000 lines and 4 MB at most", "with its run"),
     Key("log_facts", ("id",), "hash", "bytes of the run's log, lines taken out of it, the last calls that added to it", "with its run"),
     Key("changes", (), "stream", "every change of a run: run, status, change number; about 10,000 entries", "permanent: trimmed at every write"),
@@ -98,9 +100,6 @@ TIMERS = (
     "waitpoint", "drain", "cancel", "batch", "expire", "lane", "gate", "look", "release",
 )  # fmt: skip
 """What timers do besides queueing a run: members of `timers` are runs, or one of these and an id."""
-
-MAX_INLINE = 128 * 1024
-"""Bytes of a payload that travel with the run to its worker; a larger one is fetched on its own."""
 
 MAX_LOG_LINES, MAX_LOG_BYTES = 10_000, 4 * 1024 * 1024
 """What is kept of a run's log: the newest lines."""

@@ -10,14 +10,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from trigger_celery.engine.codec import run_of
+from trigger_celery.engine.offloading import bring, bring_bodies, is_away, leave_out
 from trigger_celery.engine.scripts import SCRIPTS
 from trigger_celery.errors import PollTimeoutError, RunNotFoundError
-from trigger_celery.model.packet import JSON, decode
+from trigger_celery.model.packet import JSON, STORE, Packet, decode
 from trigger_celery.model.run import Run, RunError, RunStatus
 from trigger_celery.store.notify import Topic
 from trigger_celery.store.op import Await, Flow, Listen, command
 
 MAX_WORKERS = 1000
+_STORE = STORE.encode()
 _FIRST_LOOK = 0.5
 _LAST_LOOK = 5.0
 
@@ -38,11 +40,16 @@ def read_run(scope: str, run_id: str, channel: str = "") -> Flow[Run]:
     reply = yield SCRIPTS.read_run(scope, run_id=run_id, channel=channel, watch="end", bodies="1")
     if not reply:
         raise not_found(run_id)
+    if is_away(reply):
+        yield from bring_bodies([reply])
     return run_of(run_id, reply[0], reply[1:])
 
 
 def read_runs(scope: str, run_ids: Sequence[str]) -> Flow[dict[str, Run]]:
-    """Return those of the runs that exist, with payload, output and attempts, by id."""
+    """Return those of the runs that exist, with payload, output and attempts, by id.
+
+    What is in the payload store is left there: None.
+    """
     if not run_ids:
         return {}
     replies = yield [
@@ -51,7 +58,7 @@ def read_runs(scope: str, run_ids: Sequence[str]) -> Flow[dict[str, Run]]:
     ]
     return {
         run_id: run_of(run_id, reply[0], reply[1:])
-        for run_id, reply in zip(run_ids, replies, strict=True)
+        for run_id, reply in zip(run_ids, map(leave_out, replies), strict=True)
         if reply
     }
 
@@ -80,6 +87,11 @@ def read_outcomes(scope: str, run_ids: Sequence[str]) -> Flow[list[Outcome]]:
         for start in range(0, len(run_ids), MAX_RESULTS)
     ]
     rows = [row for reply in replies for row in reply]
+    away = [row for row in rows if row[2] == _STORE]
+    if away:
+        packets = yield from bring([Packet(row[3].decode(), STORE) for row in away])
+        for row, packet in zip(away, packets, strict=True):
+            row[2], row[3] = packet.type.encode(), packet.data.encode()
     return [_outcome(run_id, *row) for run_id, row in zip(run_ids, rows, strict=True)]
 
 
@@ -94,6 +106,18 @@ def _outcome(
         decode(output.decode(), kind.decode() or JSON) if done else None,
         RunError.from_dict(json.loads(error)) if error else None,
     )
+
+
+def _look(scope: str, run_id: str, channel: str) -> Flow[Run]:
+    """Return a run that is waited for: what is in the payload store only comes with its end."""
+    reply = yield SCRIPTS.read_run(scope, run_id=run_id, channel=channel, watch="end", bodies="1")
+    if not reply:
+        raise not_found(run_id)
+    if is_away(reply):
+        if not run_of(run_id, reply[0]).is_completed:
+            leave_out(reply)
+        yield from bring_bodies([reply])
+    return run_of(run_id, reply[0], reply[1:])
 
 
 def wait_for_end(
@@ -111,7 +135,7 @@ def wait_for_end(
     else:
         yield Await(topic, pause if timeout is None else min(pause, timeout))
     while True:
-        run = yield from read_run(scope, run_id, topic.channel)
+        run = yield from _look(scope, run_id, topic.channel)
         if run.is_completed:
             return run
         left = pause if deadline is None else min(pause, deadline - time.monotonic())

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from trigger_celery.engine.codec import run_of
+from trigger_celery.engine.offloading import bring_bodies
 from trigger_celery.engine.querying import not_found
 from trigger_celery.engine.scripts import SCRIPTS
 from trigger_celery.model.run import RelatedRuns, Run
@@ -24,6 +25,7 @@ def read_with_related(scope: str, run_id: str) -> Flow[Run]:
     ]
     if not reply:
         raise not_found(run_id)
+    yield from bring_bodies([reply])
     run = run_of(run_id, reply[0], reply[1:])
     count, root, parent, *children = related
     return replace(

@@ -16,6 +16,7 @@ from typing import Any, TypedDict, TypeVar
 
 from trigger_celery.engine import keys
 from trigger_celery.engine.following import Follower
+from trigger_celery.engine.offloading import bring_bodies
 from trigger_celery.engine.querying import not_found
 from trigger_celery.engine.run_groups import LAST_LOOK, Group
 from trigger_celery.engine.scripts import SCRIPTS
@@ -69,7 +70,9 @@ class _OneRun(Follower[T]):
         if self._topic is None:
             self._topic = yield Listen(self._id)
         if self._seen is None:
-            record = self._known(record_of(self._id, (yield self._read(self._topic))))
+            reply = yield self._read(self._topic)
+            yield from bring_bodies([reply])
+            record = self._known(record_of(self._id, reply))
             self._show(Change(self._id, n=record.n), record)
         elif self._behind or (yield from self._is_news(self._topic, self._seen)):
             yield from self._catch_up(self._topic, self._seen)
@@ -96,6 +99,7 @@ class _OneRun(Follower[T]):
 
     def _catch_up(self, topic: Topic, seen: Seen) -> Flow[None]:
         traced, reply = yield [self._trace(seen.n, ""), self._read(topic)]
+        yield from bring_bodies([reply])
         # The record is at least as new as what was traced.
         record = self._known(record_of(self._id, reply))
         last, before, *found = self._still_there(traced)
@@ -309,6 +313,7 @@ class FeedFollower(Follower[Run]):
             SCRIPTS.read_run(self._scope, run_id=run_id, channel="", watch="", bodies="1")
             for run_id in ids
         ]
+        yield from bring_bodies(replies)
         records = dict(zip(ids, map(record_of, ids, replies), strict=True))
         for change in taken:
             self._changes.popleft()

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from trigger_celery.engine.admission import Extras, pack
+from trigger_celery.engine.offloading import bring, put_away
 from trigger_celery.engine.querying import wait_for_end
 from trigger_celery.engine.scripts import SCRIPTS
 from trigger_celery.errors import QueueFullError
 from trigger_celery.model.duration import Delay
 from trigger_celery.model.ids import token
-from trigger_celery.model.packet import JSON, Packet
+from trigger_celery.model.packet import JSON, MAX_INLINE, STORE, Packet
 from trigger_celery.model.run import Run
+from trigger_celery.model.stored_packet import is_large, read_reference
 from trigger_celery.store.op import Arg, Call, Flow, Listen
 
 MAX_RUNS_PER_CALL = 250
@@ -160,10 +162,42 @@ def _accepted(reply: Any) -> Any:
     return reply
 
 
+def may_be_put_away(run: NewRun) -> bool:
+    """Whether the payload may have to be moved: quick, and no for nearly all runs."""
+    return len(run.payload.data) * 4 > MAX_INLINE or run.payload.type == STORE
+
+
+def put_payloads_away(scope: str, runs: Sequence[NewRun]) -> Flow[None]:
+    """Move large payloads to the payload store, if there is one, before their runs are created.
+
+    Every run has objects of its own: one that repeats another gets a copy. The last payload of a
+    debounced run stays in Redis, because it becomes that of a run whose id is not known here.
+    Raises PayloadStoreError: nothing is created then.
+    """
+    large = []
+    for run in runs:
+        if run.payload.type == STORE and read_reference(run.payload).owner != run.id:
+            [run.payload] = yield from bring([run.payload])
+            yield from _put_away(scope, [run])  # at once: one copy in memory
+        elif may_be_put_away(run) and is_large(run.payload):
+            large.append(run)
+    if large:
+        yield from _put_away(scope, large)
+
+
+def _put_away(scope: str, runs: Sequence[NewRun]) -> Flow[None]:
+    moving = [run for run in runs if run.extras is None or not run.extras.may_replace]
+    kept = yield from put_away(scope, [(run.id, run.payload) for run in moving])
+    for run, packet in zip(moving, kept, strict=True):
+        run.payload = packet
+
+
 def create_run(
     scope: str, run: NewRun, retention: int, origin: Origin = NOWHERE
 ) -> Flow[Triggered]:
     """Create one run, or find the one that has its idempotency or debounce key."""
+    if may_be_put_away(run):
+        yield from put_payloads_away(scope, (run,))
     if run.extras is None or not run.extras.may_find:
         yield create_call(scope, run, retention, origin)
         return Triggered(run.id)
@@ -202,6 +236,8 @@ def create_watched_run(
     if run.extras is not None and run.extras.may_find:
         found = yield from create_run(scope, run, retention, origin)
         return (yield from wait_for_end(scope, found.id, timeout))
+    if may_be_put_away(run):
+        yield from put_payloads_away(scope, (run,))
     topic = yield Listen(run.id)
     yield _call(scope, run.placement, _item(run), retention, topic.channel, origin)
     return (yield from wait_for_end(scope, run.id, timeout, topic))
@@ -215,6 +251,7 @@ def create_runs(
     Each call is atomic, the pipeline is not: when the link is lost halfway, the whole pipeline
     is sent again and what exists already is left as it is.
     """
+    yield from put_payloads_away(scope, runs)
     calls = create_calls(scope, runs, retention, origin)
     if calls:
         yield calls

@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from trigger_celery.engine.codec import fields_of, instant_of
+from trigger_celery.engine.offloading import bring, put_away
 from trigger_celery.engine.scripts import SCRIPTS
 from trigger_celery.errors import InvalidOptionError, ReplayMismatchError, TokenNotFoundError
 from trigger_celery.model.duration import Delay
 from trigger_celery.model.ids import op_id
-from trigger_celery.model.packet import JSON, Packet, decode
+from trigger_celery.model.packet import JSON, STORE, Packet, decode
 from trigger_celery.model.waitpoint import Token, TokenStatus
 from trigger_celery.store.op import Call, Flow
 
@@ -98,7 +99,11 @@ def read_token(scope: str, token_id: str) -> Flow[Token]:
     fields = fields_of(reply[0]) if reply else {}
     if fields.get("type") != "TOKEN":
         raise no_token(token_id)
-    return _token(token_id, fields, reply[1].decode())
+    long_output = reply[1].decode()
+    if fields.get("otype") == STORE:
+        [packet] = yield from bring([Packet(long_output, STORE)])
+        fields["otype"], long_output = packet.type, packet.data
+    return _token(token_id, fields, long_output)
 
 
 def shorten_call(scope: str, token_id: str, timeout_ms: int) -> Call:
@@ -111,6 +116,7 @@ def complete_token(scope: str, token_id: str, result: Packet, retention: int) ->
 
     Raises TokenNotFoundError.
     """
+    [result] = yield from put_away(scope, [(token_id, result)])
     answer, _ = yield SCRIPTS.complete_token(
         scope,
         op_id=op_id(),

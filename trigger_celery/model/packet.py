@@ -14,6 +14,9 @@ from trigger_celery.model.rich import MAX_DEPTH, Walk, restore
 MAX_BYTES: Final = 10 * 1024 * 1024
 MAX_ITEM_BYTES: Final = 3 * 1024 * 1024
 """The most that the payload of one item of a batch may have."""
+MAX_INLINE: Final = 128 * 1024
+"""Bytes of a payload that travel with the run to its worker. Larger ones are fetched on their own,
+and larger packets of any kind go to the payload store, where there is one."""
 
 JSON: Final = "application/json"
 SUPER_JSON: Final = "application/super+json"  # JSON with the places of dates, sets, decimals …

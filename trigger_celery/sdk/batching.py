@@ -14,7 +14,7 @@ from trigger_celery.bridge.tracing import send, sent_flow
 from trigger_celery.engine.batching import batch_calls, read_batch
 from trigger_celery.engine.codec import dump_error
 from trigger_celery.engine.querying import read_outcomes
-from trigger_celery.engine.triggering import NewRun, Origin
+from trigger_celery.engine.triggering import NewRun, Origin, put_payloads_away
 from trigger_celery.errors import BatchTriggerError, InputError, PayloadTooLargeError, StoreError
 from trigger_celery.model.batch import BatchItemError, BatchStatus
 from trigger_celery.model.ids import batch_id, derived_id, run_id
@@ -85,6 +85,7 @@ class _NewBatch:
 
     def make(self, bound: TriggerCelery, origin: Origin) -> Flow[tuple[RunHandle, ...]]:
         """Make it and return its runs, in the order of the items."""
+        yield from put_payloads_away(bound.scope, self.runs)
         yield self.calls(bound, origin)
         if not may_find(*self.runs):
             return tuple(RunHandle(run.id, run.placement.task) for run in self.runs)
@@ -146,6 +147,11 @@ def _wait_flow(bound: TriggerCelery, batch: _NewBatch, name: str) -> Flow[BatchR
     position = durable.begin(call)
     origin = batch.place(position[0], noted=False)
     info = WaitInfo("batch", batch_id=batch.id, run_count=batch.count)
+    if not durable.knows(position[0]):
+        try:
+            yield from put_payloads_away(bound.scope, batch.runs)
+        except StoreError as problem:
+            raise batch.failure("create", problem) from problem
     sent = send(bound, origin, position[0], batch.runs)
     calls = batch.calls(bound, origin if sent is None else sent.origin)
     batch.runs.clear()  # the calls have all of it, until they are sent

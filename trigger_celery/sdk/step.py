@@ -11,6 +11,7 @@ from trigger_celery.bridge import context
 from trigger_celery.bridge.context import current_scope
 from trigger_celery.bridge.durable import require_run
 from trigger_celery.bridge.recalling import record_of
+from trigger_celery.engine.offloading import bring, put_away
 from trigger_celery.engine.waiting import record_step
 from trigger_celery.errors import InvalidOptionError, OutputError, RunLeaseLostError
 from trigger_celery.model.packet import decode, encode
@@ -91,15 +92,20 @@ def _flow(scope: str, name: str, perform: Perform) -> Flow[Any]:
     known = record.steps.get(key)
     path, _ = durable.begin(f"step {name}", answered=known is not None)
     if known is not None:
+        [known] = yield from bring([known])
         return decode(known.data, known.type)
     value = yield perform
     result = encode(value, error=OutputError, too_large=OutputError, what=f"result of step {name}")
+    [stored] = yield from put_away(scope, [(durable.run_id, result)])
     kept = yield from record_step(
-        scope, durable.run_id, durable.epoch, path, f"step {name}", key, result
+        scope, durable.run_id, durable.epoch, path, f"step {name}", key, stored
     )
     if kept is None:
         durable.parking.check()
         raise RunLeaseLostError(f"run {durable.run_id} belongs to another worker now")
     if "~" in path:  # the next try may come to it again
         record.steps[key] = kept
+    if kept == stored:
+        kept = result
+    [kept] = yield from bring([kept])
     return decode(kept.data, kept.type)

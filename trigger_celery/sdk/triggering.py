@@ -15,7 +15,15 @@ from trigger_celery.bridge.registry import REGISTRY, TaskDefinition
 from trigger_celery.bridge.request import build_run
 from trigger_celery.bridge.tracing import send, sent_flow
 from trigger_celery.engine.querying import read_outcomes
-from trigger_celery.engine.triggering import NOWHERE, NewRun, Origin, create_call, create_run
+from trigger_celery.engine.triggering import (
+    NOWHERE,
+    NewRun,
+    Origin,
+    create_call,
+    create_run,
+    may_be_put_away,
+    put_payloads_away,
+)
 from trigger_celery.model.duration import parse_duration
 from trigger_celery.model.task_options import check_task_id
 from trigger_celery.model.wait import WaitInfo
@@ -102,6 +110,8 @@ def child_flow(bound: TriggerCelery, run: NewRun, how: str) -> Flow[TaskResult[A
     call = asked(how, run)
     position = durable.begin(call)
     child = run.id = durable.id_of("run", position[0])
+    if may_be_put_away(run) and not durable.knows(position[0]):
+        yield from put_payloads_away(bound.scope, (run,))
     origin = durable.origin()
     sent = send(bound, origin, position[0], (run,))
     if sent is not None:

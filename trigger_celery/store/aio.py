@@ -18,7 +18,8 @@ from redis import exceptions as redis_errors
 
 from trigger_celery.errors import StoreUnavailableError
 from trigger_celery.store import wire
-from trigger_celery.store.op import Await, Call, Flow, Listen, Perform, Sleep, Step
+from trigger_celery.store.op import AskPayloads, Await, Call, Flow, Listen, Perform, Sleep, Step
+from trigger_celery.store.payloads import PayloadStore
 from trigger_celery.store.resp import CHUNK, INCOMPLETE, ReplyBuffer
 
 T = TypeVar("T")
@@ -131,11 +132,13 @@ class AsyncRunner:
         where: str,
         retry_for: float,
         notifier: Callable[[], Any],
+        payloads: PayloadStore | None = None,
     ) -> None:
         self._channel = Channel(make)
         self._where = where
         self._retry_for = retry_for
         self._notifier = notifier
+        self._payloads = payloads
 
     async def run(self, flow: Flow[T]) -> T:
         """Drive the flow to its end and return its result."""
@@ -167,6 +170,8 @@ class AsyncRunner:
             return await self._notifier().wait(step.topic, step.seconds)
         if isinstance(step, Perform):
             return await step.asynchronously()
+        if isinstance(step, AskPayloads):
+            return self._payloads
         raise TypeError(f"a flow yielded {step!r}")
 
     async def send(self, calls: Sequence[Call]) -> list[Any]:

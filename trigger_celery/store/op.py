@@ -68,7 +68,12 @@ class Perform:
     synchronously: Callable[[], Any]
 
 
-Step = Call | list[Call] | Sleep | Await | Listen | Perform
+@dataclass(slots=True)
+class AskPayloads:
+    """Ask for the payload store. Replies a `payloads.PayloadStore`, or None: everything is in Redis."""
+
+
+Step = Call | list[Call] | Sleep | Await | Listen | Perform | AskPayloads
 Flow = Generator[Step, Any, T]
 """An operation in the making: yields steps, receives replies, returns its result."""
 

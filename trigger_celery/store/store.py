@@ -12,6 +12,7 @@ from trigger_celery.store.checks import require_fit
 from trigger_celery.store.connection import async_factory, parse_address, sync_factory
 from trigger_celery.store.notify import AsyncNotifier, SyncNotifier
 from trigger_celery.store.op import Call, Flow
+from trigger_celery.store.payloads import PayloadStore
 from trigger_celery.store.stream_reader import StreamReader
 from trigger_celery.store.sync import BlockingReader, SyncRunner
 
@@ -35,15 +36,17 @@ class Store:
         timeout: float = 5.0,
         retry_for: float = 5.0,
         checked: bool = False,
+        payloads: PayloadStore | None = None,
     ) -> None:
         self.address = parse_address(url)
         self.scope = scope
         self._timeout = timeout
         self._retry_for = retry_for
+        self._payloads = payloads
         self._make_sync = sync_factory(self.address, timeout)
         self._notifier = SyncNotifier(sync_factory(self.address, None), scope)
         self._sync = SyncRunner(
-            self._make_sync, self.address.shown, retry_for, lambda: self._notifier
+            self._make_sync, self.address.shown, retry_for, lambda: self._notifier, payloads
         )
         self._loops: dict[asyncio.AbstractEventLoop, tuple[AsyncRunner, list[AsyncNotifier]]] = {}
         self._inherited: list[Any] = []
@@ -126,6 +129,7 @@ class Store:
                 self.address.shown,
                 self._retry_for,
                 notifier,
+                self._payloads,
             )
             found = self._loops[loop] = (runner, notifiers)
         return found

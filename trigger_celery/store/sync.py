@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 from trigger_celery.errors import StoreUnavailableError
 from trigger_celery.store import wire
-from trigger_celery.store.op import Await, Call, Flow, Listen, Perform, Sleep, Step
+from trigger_celery.store.op import AskPayloads, Await, Call, Flow, Listen, Perform, Sleep, Step
+from trigger_celery.store.payloads import PayloadStore
 from trigger_celery.store.resp import CHUNK, INCOMPLETE, ReplyBuffer
 
 T = TypeVar("T")
@@ -29,11 +30,13 @@ class SyncRunner:
         where: str,
         retry_for: float,
         notifier: Callable[[], Any],
+        payloads: PayloadStore | None = None,
     ) -> None:
         self._make = make
         self._where = where
         self._retry_for = retry_for
         self._notifier = notifier
+        self._payloads = payloads
         self._idle: deque[Any] = deque()
         self._pid = os.getpid()
         self._lock = threading.Lock()
@@ -68,6 +71,8 @@ class SyncRunner:
             return self._notifier().wait(step.topic, step.seconds)
         if isinstance(step, Perform):
             return step.synchronously()
+        if isinstance(step, AskPayloads):
+            return self._payloads
         raise TypeError(f"a flow yielded {step!r}")
 
     def send(self, calls: Sequence[Call]) -> list[Any]:

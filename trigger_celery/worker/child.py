@@ -29,7 +29,14 @@ from trigger_celery.worker.executor import RunExecution, invoke_async, invoke_sy
 from trigger_celery.worker.holding import Holder, holder_of, look_for_cancels
 from trigger_celery.worker.interrupting import allow_interrupts, forget_interrupt
 from trigger_celery.worker.log_capture import capture_logs
-from trigger_celery.worker.run_data import has_data, has_more, read_more, store_data
+from trigger_celery.worker.run_data import (
+    has_data,
+    has_more,
+    may_have_large_output,
+    put_output_away,
+    read_more,
+    store_data,
+)
 
 logger = logging.getLogger("trigger_celery.worker")
 
@@ -61,25 +68,14 @@ def _execute(trigger: TriggerCelery, grant: Grant, request: dict[str, Any]) -> O
     request["retries"] = grant.attempt - 1
     try:
         with holder:
-            if has_more(grant):
-                apart = grant.payload_apart
-                trigger.store.run_blocking(read_more(execution.durable, trigger, grant))
-                if apart:
-                    with suppress(ValueError):  # the attempt decodes it again, and fails for it
-                        request["args"] = (execution.payload(),)
-            failed, value, seconds = trace(task, grant.id, request["args"], request)
-            execution.conclude(failed, value)
-            if has_data(execution.durable):
-                trigger.store.run_blocking(store_data(execution.durable))
+            try:
+                failed, value, seconds = _attempt(trigger, execution, task, request)
+            except Exception as problem:  # here: when the run is not held any more, it is too late
+                failed, value, seconds = _failed(execution, problem)
     except RunLeaseLostError:
         failed, value, seconds = 0, None, 0.0
     except Exception as problem:
-        # Soft limits reach the tracer as they are; the run must end all the same.
-        if execution.ending is None:
-            if being_terminated():
-                raise
-            execution.fail(problem)
-        failed, value, seconds = 1, ExceptionInfo(), 0.0
+        failed, value, seconds = _failed(execution, problem)
     finally:
         forget_interrupt()
         if execution.log is not None:
@@ -90,6 +86,36 @@ def _execute(trigger: TriggerCelery, grant: Grant, request: dict[str, Any]) -> O
         current_job.reset(job)
     recorded = execution.canceled or holder.recorded
     return failed, value, seconds, None if recorded else execution.ending
+
+
+def _attempt(
+    trigger: TriggerCelery, execution: RunExecution, task: Any, request: dict[str, Any]
+) -> tuple[int, Any, float]:
+    """Bring what the attempt needs, execute it, store what it leaves; returns Celery's outcome."""
+    grant, store = execution.grant, trigger.store
+    if has_more(grant):
+        apart = grant.payload_apart
+        store.run_blocking(read_more(execution.durable, trigger, grant))
+        if apart:
+            with suppress(ValueError):  # the attempt decodes it again, and fails for it
+                request["args"] = (execution.payload(),)
+    outcome = trace(task, grant.id, request["args"], request)
+    execution.conclude(*outcome[:2])
+    if has_data(execution.durable):
+        store.run_blocking(store_data(execution.durable))
+    ending = execution.ending
+    if ending is not None and may_have_large_output(ending):
+        store.run_blocking(put_output_away(trigger.scope, ending))
+    return outcome
+
+
+def _failed(execution: RunExecution, problem: Exception) -> tuple[int, Any, float]:
+    """Note what went wrong outside of the tracer: soft limits, too, reach it as they are."""
+    if execution.ending is None:
+        if being_terminated():
+            raise problem
+        execution.fail(problem)
+    return 1, ExceptionInfo(), 0.0
 
 
 def _hold(trigger: TriggerCelery, grant: Grant) -> Holder:

@@ -29,6 +29,8 @@ from trigger_celery.engine.codec import dump_error, dump_links
 from trigger_celery.errors import (
     AbortTaskRunError,
     OutputError,
+    PayloadLostError,
+    PayloadStoreError,
     ReplayMismatchError,
     RunLeaseLostError,
     TooManyCallsError,
@@ -59,6 +61,11 @@ logger = logging.getLogger("trigger_celery.worker")
 NEVER_RETRIED = (AbortTaskRunError, ReplayMismatchError, TooManyCallsError, *OUT_OF_MEMORY)
 
 _LOCK = threading.Lock()
+
+
+def is_worth_a_retry(problem: BaseException) -> bool:
+    """Whether a payload that could not be read may be there later."""
+    return isinstance(problem, PayloadStoreError) and not isinstance(problem, PayloadLostError)
 
 
 class RunExecution:
@@ -271,8 +278,10 @@ class RunExecution:
         """Return the ms until the next attempt, or None when the failure is final."""
         if isinstance(problem, OUT_OF_MEMORY):
             return delay_of_move(self.policy, self.grant, self.trigger.settings)
-        retryable = self.may_catch(problem) or (
-            self.stage == "middleware" and not isinstance(problem, NEVER_RETRIED)
+        retryable = (
+            self.may_catch(problem)
+            or (self.stage == "middleware" and not isinstance(problem, NEVER_RETRIED))
+            or (self.stage == "input" and is_worth_a_retry(problem))
         )
         return decide(self.policy, self.grant.attempt, retryable=retryable, rng=random.random)
 

@@ -23,7 +23,14 @@ from trigger_celery.worker.log_capture import capture_logs
 from trigger_celery.worker.parking import Keeper, RunParking
 from trigger_celery.worker.pool import TaskPool
 from trigger_celery.worker.request import EventSender, make_request
-from trigger_celery.worker.run_data import has_data, has_more, read_more, store_data
+from trigger_celery.worker.run_data import (
+    has_data,
+    has_more,
+    may_have_large_output,
+    put_output_away,
+    read_more,
+    store_data,
+)
 from trigger_celery.worker.stopping import ActiveTime, stop_for_duration
 from trigger_celery.worker.trampoline import await_in_greenlet, run_in_greenlet
 
@@ -63,6 +70,9 @@ class LoopAttempts:
             await execution.parking.regain()
             if has_data(execution.durable):
                 await self._trigger.store.run_async(store_data(execution.durable))
+            ending = execution.ending
+            if ending is not None and may_have_large_output(ending):
+                await self._trigger.store.run_async(put_output_away(self._trigger.scope, ending))
             if execution.log is not None:
                 await end_log(execution)
         except (asyncio.CancelledError, RunLeaseLostError):

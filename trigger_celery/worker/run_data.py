@@ -1,4 +1,4 @@
-"""What an attempt begins with, read for it; its metadata and streams, stored before it ends."""
+"""What an attempt begins with, read for it; its metadata, streams and output, stored before it ends."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from trigger_celery.bridge.durable import Durable
 from trigger_celery.bridge.live_metadata import load
 from trigger_celery.bridge.piping import drain
 from trigger_celery.engine import waiting
-from trigger_celery.engine.attempts import Grant, fetch_payload
+from trigger_celery.engine.attempts import Ending, Grant, fetch_payload
+from trigger_celery.engine.offloading import put_away
 from trigger_celery.errors import RunLeaseLostError, StoreError, StoreUnavailableError
+from trigger_celery.model.packet import MAX_INLINE, Packet
 from trigger_celery.store.op import Flow, Sleep
 
 logger = logging.getLogger("trigger_celery.metadata")
@@ -89,3 +91,27 @@ def store_data(durable: Durable) -> Flow[None]:
                 )
                 return
         yield Sleep(_TRY_AGAIN)
+
+
+def may_have_large_output(ending: Ending) -> bool:
+    """Whether the output may belong in the payload store: quick, and no for nearly all runs."""
+    return len(ending.data) * 4 > MAX_INLINE and ending.kind == "done"
+
+
+def put_output_away(scope: str, ending: Ending) -> Flow[None]:
+    """Move a large output to the payload store, if there is one.
+
+    While that cannot be used, the output stays in the ending: Redis keeps it, and nothing is lost.
+    """
+    packet = Packet(ending.data, str(ending.detail))
+    try:
+        [kept] = yield from put_away(scope, [(ending.run_id, packet)])
+    except StoreError as problem:
+        logger.warning(
+            "the output of run %s is kept in Redis, because the payload store cannot be used: %s",
+            ending.run_id,
+            problem,
+            extra={"action": "output_kept_in_redis", "run_id": ending.run_id},
+        )
+        return
+    ending.detail, ending.data = kept.type, kept.data

@@ -20,6 +20,7 @@ from trigger_celery.engine.attempts import Grant
 from trigger_celery.engine.machines import served
 from trigger_celery.engine.queueing import QueueDeclaration
 from trigger_celery.engine.services.bulk_actions import BulkActions
+from trigger_celery.engine.services.object_pruner import ObjectPruner
 from trigger_celery.engine.services.promoter import Promoter
 from trigger_celery.engine.services.pruner import Pruner
 from trigger_celery.engine.services.service import Service
@@ -28,6 +29,7 @@ from trigger_celery.errors import StoreError
 from trigger_celery.model.duration import format_duration
 from trigger_celery.model.ids import session_id
 from trigger_celery.model.rate import parse_rate
+from trigger_celery.store.store import Store
 
 logger = logging.getLogger("trigger_celery.session")
 
@@ -207,6 +209,49 @@ def declare_queue(queue: Queue) -> QueueDeclaration:
     )
 
 
+def tick(store: Store, service: Service) -> float:
+    """Let a service do a piece of work; returns the seconds until the next, also after a failure."""
+    name = service.name
+    try:
+        return store.run_blocking(service.tick())
+    except StoreError as problem:
+        logger.warning(
+            "service %s could not reach the store: %s",
+            name,
+            problem,
+            extra={"action": "service_failed", "service": name},
+        )
+        return 1.0
+    except Exception:
+        logger.exception(
+            "service %s failed", name, extra={"action": "service_failed", "service": name}
+        )
+        return 5.0
+
+
+class ServiceThread:
+    """Runs one service in a thread of its own: what waits for others than Redis may take long."""
+
+    def __init__(self, store: Store, service: Service) -> None:
+        self._store = store
+        self._service = service
+        self._stopping = threading.Event()
+
+    def start(self) -> None:
+        """Start the thread."""
+        name = f"trigger-{self._service.name}"
+        threading.Thread(target=self._run, name=name, daemon=True).start()
+
+    def stop(self) -> None:
+        """Begin no other piece of work; one under way may be cut off by the end of the process."""
+        self._stopping.set()
+
+    def _run(self) -> None:
+        pause = 0.0
+        while not self._stopping.wait(pause):
+            pause = tick(self._store, self._service)
+
+
 class ServiceRunner:
     """Runs the services of this worker in one thread; a failing one is tried again later."""
 
@@ -230,11 +275,16 @@ class ServiceRunner:
         self._poked: set[str] = set()
         self._stopping = False
         self._thread: threading.Thread | None = None
+        self._objects: ServiceThread | None = None
+        if settings.payload_store is not None:
+            self._objects = ServiceThread(trigger.store, ObjectPruner(scope))
 
     def start(self) -> None:
         """Start the thread."""
         self._thread = threading.Thread(target=self._run, name="trigger-services", daemon=True)
         self._thread.start()
+        if self._objects is not None:
+            self._objects.start()
 
     def poke(self, name: str) -> None:
         """Let a service tick now: something became due sooner than it expects."""
@@ -245,6 +295,8 @@ class ServiceRunner:
         """Stop the thread after the tick under way."""
         self._stopping = True
         self._wake.set()
+        if self._objects is not None:
+            self._objects.stop()
         if self._thread is not None:
             self._thread.join(5)
 
@@ -266,20 +318,4 @@ class ServiceRunner:
             heapq.heappush(due, (time.monotonic() + self._tick(name), name))
 
     def _tick(self, name: str) -> float:
-        if self._stopping:
-            return 0.0
-        try:
-            return self._store.run_blocking(self._services[name].tick())
-        except StoreError as problem:
-            logger.warning(
-                "service %s could not reach the store: %s",
-                name,
-                problem,
-                extra={"action": "service_failed", "service": name},
-            )
-            return 1.0
-        except Exception:
-            logger.exception(
-                "service %s failed", name, extra={"action": "service_failed", "service": name}
-            )
-            return 5.0
+        return 0.0 if self._stopping else tick(self._store, self._services[name])
