@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from tests.driving import RETENTION, Engine
+from trigger_celery.engine.admission import reschedule_run
 from trigger_celery.engine.services.promoter import BATCH, Promoter
+from trigger_celery.model.duration import Delay
+
+HOUR = 3_600_000
 
 
 def test_10_000_delayed_runs_are_queued_without_loss(engine: Engine) -> None:
@@ -21,3 +25,17 @@ def test_10_000_delayed_runs_are_queued_without_loss(engine: Engine) -> None:
     assert ticks == 10_000 // BATCH + 1
     assert engine.members("index_status", "QUEUED") == sorted(runs)
     assert engine.client.exists(engine.key("timers"), engine.key("index_status", "DELAYED")) == 0
+
+
+def test_10_000_runs_are_rescheduled_and_start_at_their_new_times(engine: Engine) -> None:
+    now = engine.clock.now()
+    runs = engine.create_many(10_000, at=now + 2 * HOUR)
+    for number, run in enumerate(runs):
+        later = now + (1 if number % 2 else 3) * HOUR
+        assert engine.run(reschedule_run(engine.scope, run, Delay(None, later))) == "ok"
+    promoter = Promoter(engine.scope, RETENTION)
+    for hour, due in ((1, runs[1::2]), (2, runs[1::2]), (3, runs)):
+        engine.clock.advance(HOUR + (hour == 1) * 1_000)
+        while engine.run(promoter.tick()) == 0.0:
+            continue
+        assert engine.members("index_status", "QUEUED") == sorted(due), f"after {hour} h"
