@@ -418,10 +418,16 @@ def told(name: str) -> Any:
     return hook
 
 
+@task(id="unhurried")
+async def unhurried(payload: Any) -> None:
+    """Not done before its parent waits for it, however busy the machine is."""
+    await wait.for_duration(seconds=0.1)
+
+
 @task(id="hooked", on_wait=told("on_wait"), on_resume=told("on_resume"))
 async def hooked(payload: str) -> str:
     await wait.for_duration(seconds=0.05)
-    await tasks.trigger_and_wait("echo", 1)
+    await tasks.trigger_and_wait("unhurried")
     await wait.for_token(payload)
     return "done"
 
@@ -429,7 +435,7 @@ async def hooked(payload: str) -> str:
 @task(id="hooked-sync", on_wait=told("on_wait"), on_resume=told("on_resume"))
 def hooked_sync(payload: str) -> str:
     wait.for_duration(seconds=0.05).sync()
-    tasks.trigger_and_wait("echo", 1).sync()
+    tasks.trigger_and_wait("unhurried").sync()
     wait.for_token(payload).sync()
     return "done"
 

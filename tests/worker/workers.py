@@ -263,6 +263,11 @@ class Deployment:
         found = self.client.hget(keys.key(self.scope, "run", run), "status")
         return found.decode() if found else ""
 
+    def epoch(self, run: str) -> str:
+        """Return the epoch of the last execution of a run: another one has another."""
+        found = self.client.hget(keys.key(self.scope, "run", run), "epoch")
+        return found.decode() if found else ""
+
     def statuses(self, ids: Sequence[str]) -> Counter[str]:
         pipe = self.client.pipeline(transaction=False)
         for run in ids:

@@ -100,8 +100,7 @@ class SyncRunner:
     def _exchange(self, calls: Sequence[Call]) -> list[Any]:
         connection = self._take()
         try:
-            # Packed one by one: the server works on the first while the next is packed.
-            connection.send_packed_command(map(wire.pack, calls), check_health=False)
+            connection.send_packed_command(wire.pieces(calls), check_health=False)
             replies = self._read(connection, len(calls))
         except BaseException:
             # Half a conversation: the next reply on this link could be somebody else's.
