@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def wait_until(
-    predicate: Callable[[], T], description: str, *, timeout: float = 10.0, interval: float = 0.005
+    predicate: Callable[[], T], description: str, *, timeout: float = 30.0, interval: float = 0.005
 ) -> T:
     """Return the predicate's first true value; fail with the description when none comes in time."""
     deadline = time.monotonic() + timeout

@@ -293,7 +293,7 @@ def test_a_lost_notification_costs_time_and_no_change(
     live(engine, run)
     began = time.monotonic()
     assert statuses(shown(engine, follower)) == WHOLE_LIFE[1:]
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
 
 
 def test_watching_leaves_nothing_but_a_key_that_expires(

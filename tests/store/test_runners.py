@@ -145,7 +145,7 @@ def test_a_server_that_stays_away_is_said_to_be_unavailable(
     began = time.monotonic()
     with pytest.raises(StoreUnavailableError, match="cannot serve now"):
         driver.run(store, ask(echo("b")))
-    assert 0.1 < time.monotonic() - began < 3
+    assert 0.1 < time.monotonic() - began < 10
     own.start()
     assert driver.run(store, ask(echo("c"))) == b"c"
 

@@ -283,7 +283,7 @@ class Deployment:
             return Counter({"server away": 1})
         return Counter({status: n for status, n in found.items() if status not in final})
 
-    def wait(self, run: str, timeout: float = 15.0) -> Run:
+    def wait(self, run: str, timeout: float = 30.0) -> Run:
         """Return the run once it has ended."""
         self.wait_all([run], timeout)
         return self.get(run)
@@ -317,7 +317,7 @@ class Deployment:
         return wait_until(
             lambda: found if len(found := self.ledger(run, event)) >= count else None,
             f"{count} x {event!r} in the ledger",
-            timeout=20,
+            timeout=30,
             interval=0.01,
         )
 
