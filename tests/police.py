@@ -325,7 +325,7 @@ def _feed(space: Keyspace) -> Iterator[str]:
 def leave_nothing(client: redis.Redis, store: Store) -> None:
     """Let the retention of all that has ended pass, prune, and look whether anything names it.
 
-    What a run that goes on made or waited for stays.
+    What a run that goes on made or waited for stays. A timer that is due goes when it fires.
     """
     scope = store.scope
     retention = keys.key(scope, "retention")
@@ -338,6 +338,11 @@ def leave_nothing(client: redis.Redis, store: Store) -> None:
         pass
     space = keyspace(client, scope)
     pruned = final - set(space.one("retention", {}))
+    if timers := space.one("timers", {}):
+        now = client.time()[0] * 1000 + int(space.one("clock", 0) or 0)
+        space.values[keys.key(scope, "timers")] = {
+            timer: due for timer, due in timers.items() if due > now
+        }
     left = [
         f"{name} still names {found}"
         for name, value in space.values.items()

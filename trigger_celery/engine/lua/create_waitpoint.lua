@@ -11,6 +11,7 @@
 -- INCLUDE lanes
 -- INCLUDE slots
 -- INCLUDE complete
+-- INCLUDE keep
 local now = clock()
 
 local function noted()
@@ -27,6 +28,7 @@ local function note(found, word)
     and redis.call('HLEN', key_calls(run_id)) < MAX_CALLS then
     redis.call('HSET', key_calls(run_id), path, call .. '\31' .. found .. '\31' .. word)
     redis.call('HSET', key_run(run_id), 'waits', '1')
+    keep(found, key_waitpoint(found), run_id)
   end
   return { word, found }
 end
