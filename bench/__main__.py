@@ -16,11 +16,14 @@ from bench import (
     listing,
     log_lines,
     memory,
+    metadata,
     naps,
     parked,
+    recording,
     report,
     resume_latency,
     round_trip,
+    schedules,
     start_latency,
     trigger_again,
     trigger_one,
@@ -46,7 +49,11 @@ BENCHMARKS = {
         fan_out.BENCHMARK,
         naps.BENCHMARK,
         log_lines.BENCHMARK,
+        metadata.BENCHMARK,
         listing.BENCHMARK,
+        recording.BENCHMARK,
+        schedules.FIRED,
+        schedules.IDLING,
     )
 }
 

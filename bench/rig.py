@@ -127,11 +127,13 @@ class Rig:
             yield worker
 
     @contextmanager
-    def celery_worker(self, pool: Pool, *series: int) -> Iterator[Worker]:
+    def celery_worker(
+        self, pool: Pool, *series: int, app: str = "bench.apps.plain"
+    ) -> Iterator[Worker]:
         """Run a plain Celery worker."""
         env = {"BENCH_PREFETCH": str(pool.prefetch)}
         arguments = ["-P", pool.name, "--without-heartbeat"]
-        with self._worker("bench.apps.plain", arguments, pool.size, series, env) as worker:
+        with self._worker(app, arguments, pool.size, series, env) as worker:
             yield worker
 
     @contextmanager
@@ -143,18 +145,38 @@ class Rig:
         series: tuple[int, ...],
         env: dict[str, str],
     ) -> Iterator[Worker]:
+        command = ["worker", "-c", str(size), "--without-gossip", "--without-mingle", *arguments]
+        with self._process(
+            app, command, {**env, "BENCH_SERIES": ",".join(map(str, series))}
+        ) as one:
+            yield one
+
+    @contextmanager
+    def beat(self, app: str, scheduler: str, *arguments: str) -> Iterator[Worker]:
+        """Run a beat."""
+        with self._process(app, ["beat", "-S", scheduler, *arguments], {}) as one:
+            yield one
+
+    @contextmanager
+    def _process(self, app: str, command: list[str], env: dict[str, str]) -> Iterator[Worker]:
         folder = Path(tempfile.mkdtemp(dir=self._scratch))
-        counts = ",".join(map(str, series))
         log = folder / "log"
         with log.open("wb") as out:
             process = subprocess.Popen(
                 [
-                    *(sys.executable, "-W", "ignore", "-m", "celery", "-A", app, "worker"),
-                    *("-l", "ERROR", "-c", str(size), "--without-gossip", "--without-mingle"),
-                    *arguments,
+                    sys.executable,
+                    "-W",
+                    "ignore",
+                    "-m",
+                    "celery",
+                    "-A",
+                    app,
+                    *command,
+                    "-l",
+                    "ERROR",
                 ],
                 cwd=ROOT,
-                env={**os.environ, **env, "BENCH_SERIES": counts, "BENCH_NOTES": str(folder)},
+                env={**os.environ, **env, "BENCH_NOTES": str(folder)},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,

@@ -11,7 +11,7 @@ from typing import Any
 from celery import Celery
 
 from bench.apps.notes import NOTES
-from trigger_celery import TriggerCelery, logger, task, wait
+from trigger_celery import TriggerCelery, logger, metadata, task, wait
 
 app = Celery("ours", broker=os.environ["BENCH_BROKER"])
 app.conf.update(
@@ -20,7 +20,7 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     worker_redirect_stdouts=False,
 )
-trigger = TriggerCelery(app, redis_url=os.environ["BENCH_URL"], env="bench")
+trigger = TriggerCelery(app, redis_url=os.environ["BENCH_URL"], env="bench", record=False)
 
 
 @task(id="noop")
@@ -64,6 +64,15 @@ async def token_wait(payload: dict[str, Any]) -> None:
 @task(id="nap")
 async def nap(payload: dict[str, Any]) -> None:
     await wait.for_duration(seconds=payload["seconds"])
+
+
+@task(id="metadata")
+async def set_metadata(payload: int) -> float:
+    """Set that many values; returns the seconds that took."""
+    began = time.perf_counter()
+    for number in range(payload):
+        metadata.set("progress", number)
+    return time.perf_counter() - began
 
 
 @task(id="log-lines")

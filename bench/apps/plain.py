@@ -19,6 +19,9 @@ app.conf.update(
     worker_redirect_stdouts=False,
     worker_send_task_events=False,
     task_send_sent_event=False,
+    redbeat_redis_url=os.environ["BENCH_URL"],
+    redbeat_redis_options={},
+    redbeat_lock_timeout=600,
 )
 
 
