@@ -13,8 +13,10 @@ TriggerError
 │   ├── UnknownOptionError        (also a TypeError)
 │   ├── InvalidDurationError
 │   ├── InvalidOptionError
+│   ├── InvalidCronError
 │   ├── InvalidQueueError
 │   ├── InvalidTagsError
+│   ├── UnknownTaskError          no such task, or one that takes no schedules
 │   ├── QueueFullError
 │   ├── PayloadNotSerializableError
 │   ├── PayloadTooLargeError
@@ -31,6 +33,8 @@ TriggerError
 │   ├── BatchNotFoundError
 │   ├── BulkActionNotFoundError
 │   ├── QueueNotFoundError
+│   ├── ScheduleNotFoundError
+│   ├── DeclarativeScheduleError  the code declares the schedule: change it there
 │   ├── IdempotencyKeyNotFoundError
 │   ├── WaitCycleError        a run would wait for itself or for one that waits for it
 │   ├── PollTimeoutError
@@ -48,6 +52,7 @@ TriggerError
 │       └── PayloadLostError      what it had is not there any more, or is not what was stored
 ├── SyncInAsyncError              .sync() inside a running event loop
 ├── MiddlewareError               middleware did not call next(), or called it twice
+├── InlineModeError               (also a RuntimeError) inline mode of tests cannot do what needs a server
 ├── AbortTaskRunError             raised by a task: fail now, do not retry
 └── OutOfMemoryError              raised by a task: its machine has too little memory
 CompleteTaskWithOutput (BaseException) raised by a task: succeed now, with this output
@@ -72,10 +77,13 @@ __all__ = [
     "CompleteTaskWithOutput",
     "ConfigurationError",
     "DateInPastError",
+    "DeclarativeScheduleError",
     "DefinitionError",
     "DuplicateTaskIdError",
     "IdempotencyKeyNotFoundError",
+    "InlineModeError",
     "InputError",
+    "InvalidCronError",
     "InvalidDurationError",
     "InvalidOptionError",
     "InvalidQueueError",
@@ -103,6 +111,7 @@ __all__ = [
     "RunFailedError",
     "RunLeaseLostError",
     "RunNotFoundError",
+    "ScheduleNotFoundError",
     "ServerUnfitError",
     "SettingsError",
     "StateError",
@@ -115,6 +124,7 @@ __all__ = [
     "TooManyCallsError",
     "TriggerError",
     "UnknownOptionError",
+    "UnknownTaskError",
     "UnknownTaskOptionError",
     "WaitCycleError",
     "WaitpointTimeoutError",
@@ -165,6 +175,10 @@ class InvalidDurationError(InputError):
     """A duration or date that does not parse, is negative, or is out of range."""
 
 
+class InvalidCronError(InputError):
+    """A cron pattern that does not parse or never comes, or an unknown time zone."""
+
+
 class InvalidOptionError(InputError):
     """An option has a value of the wrong kind or out of range."""
 
@@ -175,6 +189,10 @@ class InvalidQueueError(InputError):
 
 class InvalidTagsError(InputError):
     """More than 10 tags, or a tag that is empty, too long or not text."""
+
+
+class UnknownTaskError(InputError):
+    """A schedule for a task that neither this process nor a worker knows, or that is not scheduled."""
 
 
 class QueueFullError(InputError):
@@ -243,6 +261,14 @@ class IdempotencyKeyNotFoundError(StateError):
 
 class QueueNotFoundError(StateError):
     """No queue has this name: no worker declared it, and no run is in it."""
+
+
+class ScheduleNotFoundError(StateError):
+    """No schedule has this id: it never existed, or it was deleted."""
+
+
+class DeclarativeScheduleError(StateError):
+    """The schedule is declared by `@scheduled_task` in code, and only changes with the code."""
 
 
 class WaitCycleError(StateError):
@@ -333,6 +359,10 @@ class SyncInAsyncError(TriggerError, RuntimeError):
 
 class MiddlewareError(TriggerError):
     """Middleware did not call `next()`, called it twice, or broke off what it calls."""
+
+
+class InlineModeError(TriggerError, RuntimeError):
+    """Inline mode of the testing kit was asked for something that needs a server."""
 
 
 class CompleteTaskWithOutput(BaseException):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from trigger_celery.errors import SettingsError, TriggerError, closest
 from trigger_celery.model.duration import parse_duration
 from trigger_celery.model.log_line import check_level
 from trigger_celery.model.machine import DEFAULT_MACHINE, check_machine
+from trigger_celery.model.recorded import ALL_TASKS, RecordRule
 from trigger_celery.model.retry import Retry
 from trigger_celery.model.stored_packet import check_payload_store
 from trigger_celery.model.telemetry_options import TelemetryOptions, check_telemetry
@@ -112,6 +113,16 @@ def _names(value: object) -> tuple[str, ...]:
     return tuple(name.strip() for name in names if name.strip())
 
 
+def _patterns(value: object) -> Mapping[str, Mapping[str, Any]]:
+    given = value if isinstance(value, Mapping) else {name: {} for name in _names(value)}
+    for pattern, options in given.items():
+        if not isinstance(pattern, str) or not isinstance(options, Mapping):
+            raise ValueError(
+                "expects names of tasks, such as 'shop.tasks.*': a list, or a dict with the options of each"
+            )
+    return dict(given)
+
+
 def _cents(value: object) -> float:
     if isinstance(value, str):
         value = float(value)
@@ -144,6 +155,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("worker_lease", _seconds, 30.0, "seconds", "How long a silent worker keeps its runs. A dead worker's runs are taken over after this time and at most a sweep (lease / 6, up to 5 s)."),
     Setting("run_retention", _milliseconds, 7 * 86_400_000, "seconds or duration", "How long final runs are kept."),
     Setting("default_retry", _retry, None, "Retry or mapping", "Retry policy of tasks that have none of their own."),
+    Setting("retry_in_dev", _flag, True, "true or false", "Whether failed attempts are tried again in an environment whose name begins with dev or local; if not, `catch_error` is not asked either."),
     Setting("environment_concurrency_limit", _limit, None, "runs", "The most runs that execute at once in the environment."),
     Setting("environment_burst_factor", _factor, 1.0, "factor", "With several queues at work, the environment may exceed its limit by this factor; one queue never does."),
     Setting("queue_size_limit", _size, 1_000_000, "runs", "The most runs that wait in one queue, all concurrency keys together, unless it declares its own `size_limit`. A trigger beyond it raises QueueFullError."),
@@ -154,12 +166,15 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("wait_hold", _seconds, 5.0, "seconds", "How long a waiting run stays in the memory of pools that cannot park it (prefork, threads, solo, and sync tasks); then it is executed again when it can go on."),
     Setting("log_level", check_level, "info", "level", "The least that runs' logs keep: debug, info, warn or error; none keeps nothing."),
     Setting("redact", _names, (), "names", "Further names of attributes whose values no log shows, beside password, secret, token and the like."),
+    Setting("record", RecordRule.of, ALL_TASKS, "true, false or patterns", "Which tasks of plain Celery are recorded as runs: all, none, or by patterns of their names such as shop.*,!shop.noisy. `record=` of a task counts before it."),
+    Setting("mask", _names, (), "names", "Further names of arguments and keys whose values no recorded payload or output shows, beside password, secret, token and the like."),
     Setting("capture_logging", _flag, True, "true or false", "Whether what a run says with Python's logging goes into its log."),
     Setting("capture_print", _flag, True, "true or false", "Whether what a run prints goes into its log."),
     Setting("cost_per_second", _cents, 0.0, "cents", "What a second of a run's active time costs, for usage."),
     Setting("cost_per_run", _cents, 0.0, "cents", "What each run costs beside that, for usage."),
     Setting("payload_store", check_payload_store, None, "URL", "Where payloads, outputs, results of steps and data of tokens over 128 KB are kept: file:///directory, s3://bucket/prefix, or another URL of fsspec. None: in Redis."),
     Setting("run_metadata_flush_interval", _seconds, 1.0, "seconds", "How long changes of a run's metadata are collected before they are sent. They are also sent before the run waits and before its attempt ends."),
+    Setting("manage", _patterns, {}, "patterns", "Celery tasks whose calls make runs, by name: `shop.tasks.*`, several of them, or a dict with the options of each."),
     Setting("telemetry", check_telemetry, TelemetryOptions(), "true, false or auto", "Traces and metrics by OpenTelemetry: auto when the process has a provider; or a dict with instrumentations, exporters, log_exporters, metric_exporters."),
     Setting("store_timeout", _seconds, 5.0, "seconds", "How long to wait for one reply of the server."),
     Setting("store_retry", _seconds, 5.0, "seconds", "How long a call is repeated while the server is away before it raises."),
@@ -179,6 +194,7 @@ class Settings:
     worker_lease: float = 30.0
     run_retention: int = 7 * 86_400_000
     default_retry: Retry | None = None
+    retry_in_dev: bool = True
     environment_concurrency_limit: int | None = None
     environment_burst_factor: float = 1.0
     queue_size_limit: int = 1_000_000
@@ -191,10 +207,13 @@ class Settings:
     run_metadata_flush_interval: float = 1.0
     log_level: str = "info"
     redact: tuple[str, ...] = ()
+    record: RecordRule = ALL_TASKS
+    mask: tuple[str, ...] = ()
     capture_logging: bool = True
     capture_print: bool = True
     cost_per_second: float = 0.0
     cost_per_run: float = 0.0
+    manage: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     telemetry: TelemetryOptions = field(default_factory=TelemetryOptions)
     store_timeout: float = 5.0
     store_retry: float = 5.0
@@ -221,11 +240,7 @@ def load_settings(
 
     Raises SettingsError that lists every problem at once.
     """
-    problems = [
-        f"{name}: no such setting.{closest(name, _BY_NAME)}"
-        for name in keywords
-        if name not in _BY_NAME
-    ]
+    problems = _unknown(keywords)
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for setting in SETTINGS:
@@ -248,6 +263,38 @@ def load_settings(
     if problems:
         raise SettingsError("the settings do not fit:\n  - " + "\n  - ".join(problems))
     return Settings(**values, sources=sources)
+
+
+def check_names(names: Iterable[str], where: str) -> None:
+    """Refuse names of settings that there are not. Raises SettingsError, with the closest."""
+    problems = _unknown(names)
+    if problems:
+        raise SettingsError(f"{where} does not fit:\n  - " + "\n  - ".join(problems))
+
+
+def _unknown(names: Iterable[str]) -> list[str]:
+    return [
+        f"{name}: no such setting.{closest(name, _BY_NAME)}"
+        for name in names
+        if name not in _BY_NAME
+    ]
+
+
+def read_managed(
+    keywords: Mapping[str, Any],
+    celery_conf: Callable[[str], Any],
+    config: Mapping[str, Any],
+) -> Mapping[str, Mapping[str, Any]]:
+    """Return the setting `manage` alone, which is asked before the others may be known.
+
+    Raises SettingsError.
+    """
+    setting = _BY_NAME["manage"]
+    value, source = _find(setting, keywords, celery_conf, config)
+    try:
+        return {} if value is _UNSET else _patterns(value)
+    except ValueError as problem:
+        raise SettingsError(f"the settings do not fit:\n  - manage ({source}): {problem}") from None
 
 
 def _find(

@@ -25,10 +25,10 @@ def only_waits_for(
 
     *is_counted* says which tasks are the run's own. Locks, events, queues, task groups, gather,
     wait and as_completed count as waiting for others; a network read, a sleep, or a task that is
-    about to run do not.
+    about to run do not: what it waited for may be over before it has its turn.
     """
     future: Any = getattr(task, "_fut_waiter", None)
-    if future is None:
+    if future is None or future.done():  # it is about to run
         return False
     children = getattr(future, "_children", None)  # that of gather
     if children is not None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from trigger_celery import telemetry
 from trigger_celery.bridge import celery_task, context, precedence
+from trigger_celery.bridge.celery_calls import CeleryCalls
+from trigger_celery.bridge.recorder import Recorder
 from trigger_celery.bridge.registry import REGISTRY, TaskDefinition
 from trigger_celery.bridge.run_log import LogSender
+from trigger_celery.bridge.taking_over import TakenOver
 from trigger_celery.bridge.worker_options import add_worker_options, remove_worker_options
 from trigger_celery.engine import keys
 from trigger_celery.engine.triggering import Placement
 from trigger_celery.errors import ConfigurationError, NotBoundError
 from trigger_celery.model.task_options import check_task_id
-from trigger_celery.settings import Settings, load_settings
+from trigger_celery.settings import Settings, load_settings, read_managed
 from trigger_celery.store.op import Flow, Op
 from trigger_celery.store.payloads import PayloadStore
 from trigger_celery.store.store import Store
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 WORKER_STEP = "trigger_celery.worker.bootsteps:RunWorker"
+SCHEDULER = "trigger_celery.scheduler:TriggerScheduler"
+_CELERYS_SCHEDULER = "celery.beat:PersistentScheduler"
 
 
 class TriggerCelery:
@@ -55,6 +61,11 @@ class TriggerCelery:
         self._placements: dict[str, Placement] = {}
         self._app: Celery | None = None
         self._registrar: celery_task.TaskRegistrar | None = None
+        self.calls = CeleryCalls(self)
+        """Calls by Celery's own API."""
+        self.taken_over = TakenOver(self, self.calls)
+        """Celery tasks whose calls make runs."""
+        self._recorder = Recorder(self)
         if app is not None:
             self.init_app(app)
 
@@ -68,8 +79,14 @@ class TriggerCelery:
         self._registrar = celery_task.TaskRegistrar(app)
         app.steps["worker"].add(WORKER_STEP)
         add_worker_options(app)
+        _use_scheduler(app)
         context.bind(self)
         REGISTRY.on_task(self._register)
+        self.calls.install()
+        self._recorder.connect()
+        app.on_after_finalize.connect(self._look, weak=False)
+        if getattr(app, "finalized", False):
+            self._look()
 
     @property
     def app(self) -> Celery:
@@ -80,15 +97,25 @@ class TriggerCelery:
 
     def unbind(self) -> None:
         """Take the binding back: the app is a plain Celery app again, its tasks stay registered."""
+        self._recorder.disconnect()
         context.unbind(self)
+        self.calls.uninstall()
+        self.app.on_after_finalize.disconnect(self._look)
+        self.taken_over.give_back()
         REGISTRY.off_task(self._register)
         self.app.steps["worker"].discard(WORKER_STEP)
         remove_worker_options(self.app)
+        _leave_scheduler(self.app)
         if self._store is not None:
             self._store.close()
 
+    def _look(self, **_: Any) -> None:
+        """The app's tasks are known, or more of them."""
+        self.taken_over.look()
+
     def _register(self, definition: TaskDefinition) -> None:
         self._placements.pop(definition.id, None)
+        self._recorder.forget(definition.id)
         if self._registrar is not None:
             self._registrar.register(definition)
 
@@ -102,11 +129,31 @@ class TriggerCelery:
         self._keywords = {**self._keywords, **settings}
         self._settings = None
         self._placements.clear()
+        self.taken_over.forget()
         self._logs = None
         self._telemetry = None
         if self._store is not None:
             self._store.close()
             self._store = None
+
+    def exchange(self, other: TriggerCelery) -> None:
+        """Exchange settings, connections and all else that was made of them with *other*; for tests.
+
+        Both keep their apps. Exchanging again takes it back.
+        """
+        names = vars(self).keys() - _OWN
+        mine = {name: getattr(self, name) for name in names}
+        for name in names:
+            setattr(self, name, getattr(other, name))
+        vars(other).update(mine)
+        for one in (self, other):  # tasks may have been declared anew meanwhile
+            one._placements.clear()
+
+    @property
+    def managed(self) -> Mapping[str, Mapping[str, Any]]:
+        """The setting `manage`, without the others: read when the app's tasks are known."""
+        conf: Any = self.app.conf
+        return read_managed(self._keywords, lambda name: conf.get(name), REGISTRY.config)
 
     @property
     def settings(self) -> Settings:
@@ -142,6 +189,11 @@ class TriggerCelery:
         if self._logs is None:
             self._logs = LogSender(self)
         return self._logs
+
+    @property
+    def unrecorded(self) -> int:
+        """How many facts of Celery tasks this process could not record: the store was away too long."""
+        return self._recorder.sender.dropped
 
     @property
     def telemetry(self) -> Telemetry | None:
@@ -184,6 +236,30 @@ class TriggerCelery:
         if definition is not None and definition.worker_queue:
             return definition.worker_queue
         return celery_task.routed_queue(self.app, task_id)
+
+
+def _use_scheduler(app: Any) -> None:
+    """Make our scheduler the one of the app's beat, unless its configuration names one."""
+    app.on_after_configure.connect(_configure_scheduler, weak=False)
+    if app.configured:
+        _configure_scheduler(app)
+
+
+def _configure_scheduler(sender: Any, **_: Any) -> None:
+    conf = sender.conf
+    # The first alone does not see a setting with a namespace, before Celery 5.7.
+    if not conf.value_set_for("beat_scheduler") and conf.beat_scheduler == _CELERYS_SCHEDULER:
+        conf.beat_scheduler = SCHEDULER
+
+
+def _leave_scheduler(app: Any) -> None:
+    app.on_after_configure.disconnect(_configure_scheduler)
+    if app.configured and app.conf.beat_scheduler == SCHEDULER:
+        app.conf.pop("beat_scheduler", None)
+
+
+_OWN = frozenset({"_app", "_registrar", "_recorder", "calls", "taken_over"})
+"""What belongs to a binding whatever its settings are."""
 
 
 def payload_store(settings: Settings) -> PayloadStore | None:

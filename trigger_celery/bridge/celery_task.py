@@ -7,26 +7,25 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from typing import TYPE_CHECKING, Any
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
-from celery.exceptions import ImproperlyConfigured, QueueNotFound
+from celery import Celery, current_task, group
+from celery.exceptions import Ignore, ImproperlyConfigured, QueueNotFound
 
 from trigger_celery.bridge import context
-from trigger_celery.bridge.celery_words import TRIGGER_WORDS, meant
+from trigger_celery.bridge.celery_calls import payload_of
+from trigger_celery.bridge.celery_side import CANVAS
 from trigger_celery.bridge.registry import REGISTRY, TaskDefinition
-from trigger_celery.bridge.request import OPTIONS, build_run
 from trigger_celery.bridge.result import RunBackend, RunResult
-from trigger_celery.bridge.tracing import send, sent_flow
-from trigger_celery.engine.triggering import NOWHERE, NewRun, Triggered, create_run
-from trigger_celery.errors import InvalidOptionError, UnknownOptionError
-from trigger_celery.store.op import Flow
+from trigger_celery.errors import StoreError
 
-if TYPE_CHECKING:
-    from celery import Celery
+logger = logging.getLogger("trigger_celery.calls")
 
-    from trigger_celery.bridge.binding import TriggerCelery
-
-_TIMES = {"countdown", "eta"}
+AGAIN_AFTER = 10
+"""Seconds after which a message comes again of which no run could be made."""
 
 
 class TaskRegistrar:
@@ -40,6 +39,8 @@ class TaskRegistrar:
 
     def register(self, definition: TaskDefinition) -> None:
         """Register the definition under its id; a later one with the same id replaces it."""
+        if definition.plain is not None:
+            return  # the app has it
         if self._app.finalized:
             self._make(definition)
         else:
@@ -55,7 +56,7 @@ class TaskRegistrar:
             # As late as this: Flask and Django put their own Task class on the app first.
             self._task_class = _task_class(self._app)
         self._app.tasks.pop(definition.id, None)
-        self._app._task_from_fun(
+        made = self._app._task_from_fun(
             _shim(definition),
             name=definition.id,
             base=self._task_class,
@@ -66,6 +67,12 @@ class TaskRegistrar:
             rate_limit=None,
             typing=False,
         )
+        # By which Celery decides how an errback is called: a task of ours gets the failed task's id.
+        made.__header__ = _one_payload
+
+
+def _one_payload(payload: Any = None) -> None:
+    """Stand for what every task of ours takes."""
 
 
 def _shim(definition: TaskDefinition) -> Any:
@@ -73,8 +80,9 @@ def _shim(definition: TaskDefinition) -> Any:
 
     def run(*args: Any, **kwargs: Any) -> Any:
         execution = context.current_execution.get()
-        if execution is not None:
-            return execution.invoke()
+        if execution is not None and execution.begins(definition):
+            with canvas_shown(execution):
+                return execution.invoke()
         return _outside_an_attempt(definition, args, kwargs)
 
     run.__name__ = definition.function.__name__
@@ -85,43 +93,51 @@ def _shim(definition: TaskDefinition) -> Any:
     return run
 
 
+@contextmanager
+def canvas_shown(execution: context.Execution) -> Iterator[None]:
+    """Let `self.request` show what goes on from the run, while its function is executed.
+
+    Not longer: Celery's tracer would go on with it, before the outcome of the run is known.
+    """
+    side = execution.side
+    if not side:
+        yield
+        return
+    request = current_task.request
+    shown: dict[str, Any] = {name: side[name] for name in CANVAS if name in side}
+    request.update(shown)
+    try:
+        yield
+    finally:
+        request.update(dict.fromkeys(shown))
+
+
 def _outside_an_attempt(
     definition: TaskDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     """A call in eager mode runs here; a message of a foreign producer becomes a run."""
     trigger = context.current()
-    payload = payload_of(definition.id, args, kwargs)
     request = trigger.app.tasks[definition.id].request
     if request.called_directly or request.is_eager:
-        value = definition.call_directly(payload)
+        value = definition.call_directly(payload_of(definition.id, args, kwargs))
         return asyncio.run(value) if definition.is_async and request.is_eager else value
-    run = build_run(trigger, definition, definition.id, payload, {})
-    return trigger.store.run_blocking(_made(trigger, run)).id
-
-
-def _made(trigger: TriggerCelery, run: NewRun) -> Flow[Triggered]:
-    """Return the flow that makes a run of nobody's."""
-    sent = send(trigger, NOWHERE, "", (run,))
-    origin = NOWHERE if sent is None else sent.origin
-    flow = create_run(trigger.scope, run, trigger.settings.run_retention, origin)
-    return sent_flow(sent, flow)
-
-
-def payload_of(task_id: str, args: Any, kwargs: Any) -> Any:
-    """Return the one payload of a Celery call. Raises InvalidOptionError for more than one."""
-    args, kwargs = tuple(args or ()), dict(kwargs or {})
-    if len(args) + len(kwargs) > 1 or (kwargs and set(kwargs) != {"payload"}):
-        raise InvalidOptionError(
-            f"task {task_id!r} takes one payload: .delay(payload) or "
-            f".apply_async((payload,)). Got {_counted(args, kwargs)}: put them into one dict"
+    options = {name: value for name, value in request.as_execution_options().items() if value}
+    options = {"ignore_result": request.ignore_result, "parent_id": "", **options}
+    try:
+        trigger.calls.call(definition, args, kwargs, options, warn=False)
+    except StoreError as problem:
+        # The message is the only trace of the call: it goes back to the broker.
+        trigger.calls.send_plain(
+            definition.id, args, kwargs, **{**options, "countdown": AGAIN_AFTER}
         )
-    return args[0] if args else kwargs.get("payload")
-
-
-def _counted(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-    named = f"the keywords {', '.join(kwargs)}" if kwargs else ""
-    positional = f"{len(args)} values" if args else ""
-    return " and ".join(filter(None, (positional, named)))
+        logger.warning(
+            "the message %s of task %s is sent again, because no run could be made: %s",
+            request.id,
+            definition.id,
+            problem,
+            extra={"action": "adoption_delayed", "task_id": request.id},
+        )
+    raise Ignore("a run was made of the message")
 
 
 def _task_class(app: Celery) -> type:
@@ -134,19 +150,10 @@ def _task_class(app: Celery) -> type:
         abstract = True
 
         def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
-            """Create a run and return Celery's AsyncResult with the run's id."""
+            """Create a run and return Celery's AsyncResult of it."""
             if self.app.conf.task_always_eager:
-                return self.apply(args, kwargs)
-            trigger = context.current()
-            run = build_run(
-                trigger,
-                REGISTRY.tasks[self.name],
-                self.name,
-                payload_of(self.name, args, kwargs),
-                _options(options),
-            )
-            made = trigger.store.run_blocking(_made(trigger, run))
-            return self.AsyncResult(made.id)
+                return self.apply(args, kwargs, **options)
+            return context.current().calls.call(REGISTRY.tasks[self.name], args, kwargs, options)
 
         def delay(self, *args: Any, **kwargs: Any) -> Any:
             """Create a run of the payload; the same as `apply_async((payload,))`."""
@@ -155,28 +162,31 @@ def _task_class(app: Celery) -> type:
         def AsyncResult(self, task_id: str, **kwargs: Any) -> Any:  # noqa: N802 - Celery's name
             """Return the result of a run; it reads the run's record."""
             return RunResult(
-                task_id, backend=RunBackend(self.app), task_name=self.name, app=self.app
+                task_id,
+                **{
+                    "backend": RunBackend(self.app),
+                    "task_name": self.name,
+                    "app": self.app,
+                    **kwargs,
+                },
             )
+
+        def map(self, it: Any) -> Any:
+            """Return a group with one run an item: they obey their queue, and its result is a list."""
+            return self.starmap((item,) for item in it)
+
+        def starmap(self, it: Any) -> Any:
+            """Return a group with one run an item, which is `(payload,)`."""
+            return group([self.si(*item) for item in it], app=self.app)
+
+        def chunks(self, it: Any, n: int) -> Any:
+            """Return a group with a list for every *n* items, each `(payload,)`."""
+            items = list(it)
+            parts = (items[start : start + n] for start in range(0, len(items), n))
+            together = self.app.tasks["celery.accumulate"].s(index=0)
+            return group([self.starmap(part) | together for part in parts], app=self.app)
 
     return RunTask
-
-
-def _options(given: dict[str, Any]) -> dict[str, Any]:
-    """Return trigger options for those of apply_async. None means not given."""
-    options = {name: value for name, value in given.items() if value is not None}
-    for name in options:
-        if name not in OPTIONS and name not in _TIMES:
-            raise UnknownOptionError(
-                f"apply_async of a @task has no option {name!r}."
-                f"{meant(name, [*OPTIONS, *_TIMES], TRIGGER_WORDS)} It takes countdown, eta and the trigger "
-                f"options: {', '.join(OPTIONS)}."
-            )
-    times = [name for name in ("countdown", "eta", "delay") if name in options]
-    if len(times) > 1:
-        raise InvalidOptionError(f"give one of {', '.join(times)}, not all")
-    for name in _TIMES & set(times):
-        options["delay"] = options.pop(name)
-    return options
 
 
 def routed_queue(app: Celery, task_id: str) -> str:

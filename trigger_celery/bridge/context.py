@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from trigger_celery.bridge.belongings import Belongings
     from trigger_celery.bridge.binding import TriggerCelery
     from trigger_celery.bridge.durable import Scope
+    from trigger_celery.bridge.registry import TaskDefinition
+    from trigger_celery.bridge.taking_over import Attempt
 
 
 EnvironmentType = Literal["PRODUCTION", "STAGING", "DEVELOPMENT", "PREVIEW"]
@@ -30,6 +32,12 @@ _TYPES: dict[str, EnvironmentType] = {
     "stg": "STAGING",
     "preview": "PREVIEW",
 }
+
+
+def environment_type(name: str) -> EnvironmentType:
+    """Return what kind of environment has this name."""
+    lower = name.lower()
+    return next((kind for start, kind in _TYPES.items() if lower.startswith(start)), "PRODUCTION")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +62,7 @@ class RunContext:
 
     `parent_id` is the run that triggered it, `root_id` the first of the tree, itself included.
     `idempotency_key` is the text that the trigger gave, the parts of a list joined by `-`.
+    `started_at` is when its first attempt began.
     """
 
     id: str
@@ -74,6 +83,8 @@ class RunContext:
     ttl: str | None = None
     machine: str | None = None
     replayed_from: str | None = None
+    schedule_id: str | None = None
+    started_at: datetime | None = None
 
     @property
     def is_replay(self) -> bool:
@@ -102,11 +113,7 @@ class EnvironmentContext:
     @property
     def type(self) -> EnvironmentType:
         """DEVELOPMENT, STAGING or PREVIEW when the name begins like them, else PRODUCTION."""
-        slug = self.slug.lower()
-        for start, kind in _TYPES.items():
-            if slug.startswith(start):
-                return kind
-        return "PRODUCTION"
+        return environment_type(self.slug)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +197,15 @@ class Execution(Protocol):
         """What the code of the run keeps with it."""
         ...
 
+    @property
+    def side(self) -> dict[str, Any]:
+        """What Celery says of the run; empty for nothing."""
+        ...
+
+    def begins(self, definition: TaskDefinition) -> bool:
+        """Whether this is the attempt's own call of the task, and not one that its code makes."""
+        ...
+
     def invoke(self) -> Any:
         """Run the task's function for this attempt and return its value."""
         ...
@@ -204,7 +220,13 @@ current_scope: ContextVar[Scope | None] = ContextVar("trigger_scope", default=No
 
 current_execution: ContextVar[Execution | None] = ContextVar("trigger_execution", default=None)
 
+current_call: ContextVar[Attempt | None] = ContextVar("trigger_call", default=None)
+"""The call of a Celery task that was taken over; see `taking_over.py`."""
+
 current_span: ContextVar[OpenSpan | None] = ContextVar("trigger_span", default=None)
+
+sending: ContextVar[TriggerCelery | None] = ContextVar("trigger_sending", default=None)
+"""The binding whose app sends a message: Celery's signals of publishing do not name the app."""
 
 _bound: list[TriggerCelery] = []
 _lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""Durable calls of a run: their positions, their record, and how a wait gives the run's slot back.
+"""Durable calls of a run: their positions, their record, and what else a replay does not repeat.
 
 A durable call (a wait, a child run, a token, a step) has an id made from its run, its attempt and
 its position. So when a run is executed again from the top as the same attempt, each call finds
@@ -9,6 +9,7 @@ that made them: `asyncio.gather` gives the same positions whatever ends first.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import re
 from collections.abc import Coroutine, Generator, Iterator
 from contextlib import contextmanager
@@ -18,28 +19,25 @@ from typing import TYPE_CHECKING, Any
 from trigger_celery.bridge.awaiting import only_waits_for
 from trigger_celery.bridge.context import current_scope
 from trigger_celery.bridge.parking import NO_PARKING, Parking
-from trigger_celery.engine import waiting
+from trigger_celery.engine.keys import MAX_CALLS
 from trigger_celery.engine.triggering import Origin
-from trigger_celery.engine.waiting import Record
-from trigger_celery.engine.waitpoints import no_token
+from trigger_celery.engine.waiting import Record, Rest, home_of
 from trigger_celery.errors import (
     OutsideRunError,
     ReplayMismatchError,
     RunLeaseLostError,
     StateError,
-    TooManyCallsError,
-    WaitCycleError,
 )
-from trigger_celery.model.ids import derived_id, is_token_id
-from trigger_celery.model.wait import WaitInfo
-from trigger_celery.store.op import Call, Flow, Perform
+from trigger_celery.model.ids import derived_id
+from trigger_celery.store.op import Flow
 
 if TYPE_CHECKING:
     from trigger_celery.bridge.live_metadata import LiveMetadata
     from trigger_celery.bridge.piping import Outbox
-    from trigger_celery.bridge.tracing import Sent
     from trigger_celery.telemetry.recorder import Telemetry
 
+
+Work = asyncio.Future[Any] | concurrent.futures.Future[Any]
 
 _TRY = re.compile(r"~\d+").sub
 """Takes the numbers of tries out of a position; see `tries.py`."""
@@ -49,20 +47,27 @@ class Scope:
     """Counts the durable calls of one asyncio task of a run, and the tasks it makes."""
 
     __slots__ = (
-        "_calls",
-        "_path",
-        "_tasks",
-        "durable",
-        "step",
-        "task",
-        "waits",
-    )
+        "_calls", "_path", "_tasks", "beside", "beyond", "done", "durable", "home", "last", "said",
+        "seen", "step", "task", "waits",
+    )  # fmt: skip
 
     def __init__(self, durable: Durable, path: str = "", parent: Scope | None = None) -> None:
         self.durable = durable
+        self.home = path
+        """What the positions of this task begin with: empty for the first."""
+        self.seen = 0
+        """Calls made now that were made before the memory was lost."""
+        self.beyond = False
+        """A call was made that was not made before."""
+        self.last = ""
+        """The position of its last call."""
+        self.said = self.done = 0
+        """Lines said, and other side effects, since that call."""
         self.task: asyncio.Task[Any] | None = None
         self.step: str = parent.step if parent is not None else ""
         """The step whose function is being called."""
+        self.beside: bool = parent is not None and parent.beside
+        """It is work that goes on beside a sync function: it cannot wait durably."""
         self.waits = 0
         self._path = path
         self._calls = 0
@@ -70,13 +75,22 @@ class Scope:
 
     @property
     def path(self) -> str:
-        """What the positions of this task begin with: empty for the first."""
+        """What the next positions begin with: those of the task, or of a try in it."""
         return self._path
 
     def next_path(self) -> str:
         """Return the position of the next durable call."""
         self._calls += 1
         return f"{self._path}{self._calls}"
+
+    def note(self, path: str) -> None:
+        """It makes the durable call at *path*: side effects are counted from here."""
+        self.last, self.said, self.done = path, 0, 0
+
+    @property
+    def rest(self) -> Rest | None:
+        """Its side effects since its last call, if there are any."""
+        return Rest(self.last, self.said, self.done) if self.said or self.done else None
 
     @property
     def has_called(self) -> bool:
@@ -105,9 +119,8 @@ class Durable:
     """The durable side of one attempt."""
 
     __slots__ = (
-        "_beyond", "_links", "_seen", "_steps", "_tasks", "attempt", "epoch", "metadata", "parking", "pipes",
-        "record", "root",
-        "run_id", "telemetry", "test",
+        "_links", "_noted", "_rests", "_seen", "_steps", "_tasks", "attempt", "epoch", "metadata", "parking",
+        "pipes", "record", "root", "run_id", "telemetry", "test",
     )  # fmt: skip
 
     def __init__(
@@ -125,23 +138,87 @@ class Durable:
         self.telemetry: Telemetry | None = None
         self.pipes: list[Outbox] | None = None
         """Streams into which the code of the run pipes; None: it has not piped anything."""
-        self._tasks: dict[asyncio.Future[Any], Scope] | None = None  # most runs have one task
+        self._tasks: dict[Work, Scope] | None = None  # most runs have one task
         self._links = links
-        self._seen = 0
-        self._beyond = False  # a call was made that was not made before
+        self._rests: dict[str, Rest] | None = None  # of tasks that are over
+        self._noted: dict[str, Rest] | None = None
+        self._seen = 0  # by all tasks
         self._steps: dict[str, int] = {}
 
     @property
+    def has_calls_ahead(self) -> bool:
+        """Whether the attempt is executed again, and made calls before that it has not made yet."""
+        return self.record is not None and self._seen < len(self.record.calls)
+
+    @property
     def replaying(self) -> bool:
-        """Whether the code is still before the point where its memory was lost."""
-        if self._beyond or self.record is None:
+        """Whether the current task of the run is still before its last durable call of before."""
+        return self.record is not None and self._is_behind(self._current())
+
+    def _current(self) -> Scope:
+        scope = current_scope.get()
+        return self.root if scope is None or scope.durable is not self else scope
+
+    def _is_behind(self, scope: Scope) -> bool:
+        record = self.record
+        if record is None or scope.beyond or not record.calls:
             return False
-        return self._seen < len(self.record.calls)
+        return scope.seen < record.calls_of(scope.home)
+
+    def had_before(self, *, said: bool = False) -> bool:
+        """Count a side effect of the current task; whether it was had before the memory was lost.
+
+        Everything before the task's last durable call was. What follows that call was if the call
+        was answered and the task then did not wait: as much of it as the store was told when the
+        run parked. *said*: a log line, counted apart, as libraries do not always say the same.
+        """
+        scope = current_scope.get()
+        if scope is None or scope.durable is not self:  # hooks, which have no place in the record
+            return self.record is not None and self._is_behind(self.root)
+        if self._is_behind(scope):
+            return True
+        if scope.step:
+            return False
+        if said:
+            scope.said += 1
+        else:
+            scope.done += 1
+        before = self.record.rests.get(scope.home) if self.record is not None else None
+        if before is None or before.last != scope.last:
+            return False
+        return scope.said <= before.said if said else scope.done <= before.done
+
+    def rests(self) -> dict[str, Rest]:
+        """Return what the store does not know of: effects of tasks that do not wait themselves."""
+        if self._tasks is None:
+            return {}
+        found = dict(self._rests or ())
+        for scope in (self.root, *list(self._tasks.values())):
+            rest = None if scope.waits or self._is_behind(scope) else scope.rest
+            if rest is not None and (self._noted or {}).get(scope.home) != rest:
+                found[scope.home] = rest
+        return found
+
+    def noted(self, rests: dict[str, Rest]) -> None:
+        """The store knows of these."""
+        if not rests:
+            return
+        self._noted = self._noted or {}
+        self._noted.update(rests)
+        for home in rests:
+            (self._rests or {}).pop(home, None)
+
+    def store_effects(self) -> Flow[None]:
+        """Store what a replay will not do again, because it came before a wait."""
+        if self.metadata is not None:
+            yield from self.metadata.flush()
+        for pipe in self.pipes or ():
+            yield from pipe.before_wait()
 
     def only_waits(self) -> bool:
         """Whether every task of the run waits: for what it asked, or for other tasks of the run."""
         tasks = self._tasks
-        if tasks is not None and not all(map(self._waits, tasks.values())):
+        if tasks is not None and not all(map(self._waits, list(tasks.values()))):
             return False
         return self._waits(self.root)
 
@@ -153,18 +230,25 @@ class Durable:
     def _is_own(self, task: asyncio.Future[Any]) -> bool:
         return self._tasks is not None and task in self._tasks
 
-    def add(self, task: asyncio.Task[Any], scope: Scope) -> None:
-        """The run has another task."""
+    def add(self, task: Work, scope: Scope) -> None:
+        """The run has another task, or other work that has to end before it only waits."""
         if self._tasks is None:
             self._tasks = {}
-        scope.task = task
+        scope.task = task if isinstance(task, asyncio.Task) else None
         self._tasks[task] = scope
         task.add_done_callback(self._discard)
 
-    def _discard(self, task: asyncio.Task[Any]) -> None:
+    def _discard(self, task: Work) -> None:
         """A task of the run is over; the run may have nothing left to do but wait."""
-        if self._tasks is not None:
-            self._tasks.pop(task, None)
+        scope = self._tasks.pop(task, None) if self._tasks is not None else None
+        rest = None if scope is None or self._is_behind(scope) else scope.rest
+        if scope is not None and rest is not None:
+            if self._rests is None:
+                self._rests = {}
+            if len(self._rests) < MAX_CALLS:
+                self._rests[scope.home] = rest
+        if self.parking.stopped is not None and not task.cancelled():
+            task.exception()  # looked at: else asyncio logs it, in whatever run executes then
         self.parking.reconsider()
 
     def close(self) -> None:
@@ -174,9 +258,9 @@ class Durable:
             self.metadata.close()
         for pipe in self.pipes or ():
             pipe.stop()
-        for task, scope in list((self._tasks or {}).items()):
-            if scope.waits:
-                task.cancel()
+        for scope in list((self._tasks or {}).values()):
+            if scope.waits and scope.task is not None:
+                scope.task.cancel()
 
     def scope_of(self, call: str) -> Scope:
         """Return who makes a durable call. Raises StateError in a step, or what stops the run."""
@@ -202,12 +286,14 @@ class Durable:
         path = path or scope.next_path()
         before = self.record.calls.get(path) if self.record is not None else None
         if before is None:
-            self._beyond = self._beyond or not answered
+            scope.beyond = scope.beyond or not answered
         else:
             asked = before.partition("\x1f")[0]
             if asked != call:
                 raise mismatch(self.run_id, path, asked, call)
+            scope.seen += 1
             self._seen += 1
+        scope.note(path)
         return path, scope
 
     def step_name(self, name: str) -> str:
@@ -220,18 +306,24 @@ class Durable:
         number = self._steps[f"{path}{name}"] = self._steps.get(f"{path}{name}", 0) + 1
         return f"{_TRY('', path) if '~' in path else path}{name}#{number}"
 
-    def skip(self, start: str) -> None:
+    def skip(self, start: str, scope: Scope) -> None:
         """What was called at positions that begin so is not called again in this replay."""
         if self.record is not None:
-            self._seen += sum(path.startswith(start) for path in self.record.calls)
+            skipped = [path for path in self.record.calls if path.startswith(start)]
+            self._seen += len(skipped)
+            scope.seen += sum(home_of(path) == scope.home for path in skipped)
 
     def knows(self, path: str) -> bool:
         """Whether the call at *path* was made before."""
         return self.record is not None and path in self.record.calls
 
-    def is_last_known(self, path: str) -> bool:
-        """Whether a replay comes with the call at *path* to where the run waited."""
-        return self.knows(path) and not self.replaying
+    def found_at(self, path: str) -> str:
+        """Return the id that the call at *path* found instead of making something, if it did."""
+        return self.record.calls.get(path, "").partition("\x1f")[2] if self.record else ""
+
+    def is_last_known(self, path: str, scope: Scope) -> bool:
+        """Whether a replay comes with the call at *path* to where its task waited."""
+        return self.knows(path) and not self._is_behind(scope)
 
     def id_of(self, kind: str, path: str) -> str:
         """Return the id of what the call at *path* makes: the same in every replay."""
@@ -268,83 +360,6 @@ def mismatch(run_id: str, path: str, before: str, now: str) -> ReplayMismatchErr
         "on time, chance or the outside world into step.run(name, fn), or deploy changed code "
         "under a new task id."
     )
-
-
-def durable_wait(
-    durable: Durable,
-    scope_name: str,
-    position: tuple[str, Scope],
-    call: str,
-    target: str,
-    info: WaitInfo,
-    prepare: list[Call] | None = None,
-    sent: Sent | None = None,
-) -> Flow[None]:
-    """Wait for *target* in a run. *prepare* is sent in the same round trip, and emptied by it.
-
-    *sent*: the span of what is sent, if telemetry is on.
-    """
-    path, scope = position
-    if durable.metadata is not None:
-        # What a run changed before it waits is not changed again by a replay: it has to be stored.
-        yield from durable.metadata.flush()
-    for pipe in durable.pipes or ():
-        yield from pipe.before_wait()
-    parking = durable.parking
-    ticket = parking.begin(target, scope, info)
-    try:
-        wait_for = waiting.wait_for(
-            scope_name, durable.run_id, durable.epoch, path, call, target, parking.post, ticket.park
-        )
-        answer: waiting.Answer = (yield [*(prepare or ()), wait_for])[-1]
-    except BaseException as problem:
-        if sent is not None:
-            sent.end(problem)
-        yield Perform(ticket.abandon, ticket.abandon_sync)
-        raise
-    if sent is not None:
-        sent.end()
-    if answer.word not in ("waiting", "parked"):
-        ticket.drop()
-        raise_refusal(durable, answer, path, call, target)
-        if durable.telemetry is not None and durable.is_last_known(path):
-            durable.telemetry.resumed(info.type, target)
-        return
-    # A run may wait for days: what was sent, such as the payloads of a batch, goes.
-    del wait_for, answer
-    if prepare:
-        prepare.clear()
-    if durable.telemetry is None:
-        yield Perform(ticket.wait, ticket.wait_sync)
-    else:
-        yield from durable.telemetry.wait(info.type, target, Perform(ticket.wait, ticket.wait_sync))
-
-
-def raise_refusal(
-    durable: Durable, answer: waiting.Answer, path: str, call: str, target: str
-) -> None:
-    """Raise the error of an answer that refuses the call."""
-    if answer.word == "stale":
-        durable.parking.check()
-        raise RunLeaseLostError(f"run {durable.run_id} belongs to another worker now")
-    if answer.word == "mismatch":
-        raise mismatch(durable.run_id, path, answer.more[0].partition("\x1f")[0], call)
-    if answer.word == "cycle":
-        chain = " <- ".join(answer.more[0].split())
-        raise WaitCycleError(
-            f"run {durable.run_id} would wait for itself"
-            if target == durable.run_id
-            else f"run {durable.run_id} would wait for {target}, which waits for it: {chain}"
-        )
-    if answer.word == "unknown" and is_token_id(target):
-        raise no_token(target)
-    if answer.word == "unknown":
-        raise StateError(f"there is no {target} to wait for")
-    if answer.word == "full":
-        raise TooManyCallsError(
-            f"run {durable.run_id} makes more than 10,000 durable calls in one attempt: split it "
-            "into child runs"
-        )
 
 
 def task_factory(

@@ -124,8 +124,8 @@ class LiveMetadata:
                 self._put(run_id, change, size)
 
     def _put(self, run_id: str, change: Change, size: int) -> None:
-        # What is before the resume point was sent before the run waited.
-        if self._durable.replaying or self._stale:
+        # What a run did before it waited was sent before it waited.
+        if self._durable.had_before() or self._stale:
             return
         pending = self._pending.get(run_id)
         if pending is None:

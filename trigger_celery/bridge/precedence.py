@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+from trigger_celery.bridge.context import environment_type
 from trigger_celery.model.retry import Retry, effective
 
 if TYPE_CHECKING:
@@ -47,6 +48,13 @@ def max_duration_of(given_ms: int | None, task: TaskDefinition, settings: Settin
     return first(given, task.max_duration, settings.max_duration)
 
 
+def retries(settings: Settings) -> bool:
+    """Whether anything is tried again in this environment."""
+    return settings.retry_in_dev or environment_type(settings.env) != "DEVELOPMENT"
+
+
 def retry_of(given_attempts: int | None, task: TaskDefinition, settings: Settings) -> Retry | None:
     """Return the retry policy, with the trigger's number of attempts; None for no retries."""
+    if not retries(settings):
+        return None
     return effective(task.retry, settings.default_retry, given_attempts)

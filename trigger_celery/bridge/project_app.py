@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -98,6 +99,18 @@ def import_tasks(app: Celery) -> None:
         raise
     except (Exception, SystemExit) as problem:
         raise UserCodeError(f"the tasks of {app.main}", _place(problem), problem) from problem
+
+
+def set_up_django() -> None:
+    """Set Django up if the project is one: its settings may be ours as well. Raises UserCodeError."""
+    if not environment_variable("DJANGO_SETTINGS_MODULE") or find_spec("django") is None:
+        return
+    try:
+        import_module("django").setup()
+    except TriggerError:
+        raise
+    except (Exception, SystemExit) as problem:
+        raise UserCodeError("the Django project", _place(problem), problem) from problem
 
 
 def _place(problem: BaseException) -> str:

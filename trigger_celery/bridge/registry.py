@@ -6,13 +6,14 @@ import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from trigger_celery.bridge.hooks import BoundHook
 from trigger_celery.bridge.schema import Schema
 from trigger_celery.bridge.signal import RunSignal
 from trigger_celery.errors import DefinitionError, DuplicateTaskIdError
 from trigger_celery.model.retry import Retry
+from trigger_celery.model.schedule import DeclaredCron
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,14 @@ class Queue:
     rate_limit: str | None = None
     rate_limit_per_key: str | None = None
     size_limit: int | None = None
+
+
+class PlainTask(Protocol):
+    """A Celery task that was taken over."""
+
+    def arguments(self, payload: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return what the task is called with in a run of this payload."""
+        ...
 
 
 QUEUE_OPTIONS = (
@@ -64,6 +73,12 @@ class TaskDefinition:
     ttl: int | None = None
     """In ms; 0 is none, whatever the settings say."""
     machine: str | None = None
+    plain: PlainTask | None = None
+    """The Celery task whose calls it takes over; None for a task of ours."""
+    scheduled: bool = False
+    """Whether schedules may be made for it."""
+    cron: DeclaredCron | None = None
+    """The schedule that it declares itself."""
 
     @property
     def place(self) -> str:

@@ -76,6 +76,8 @@ def check_options(options: Mapping[str, Any]) -> dict[str, Any]:
             )
         if value is not None:
             checked[name] = parse(value)
+    if "idempotency_key_ttl" in checked and "idempotency_key" not in checked:
+        check.check_idempotency_ttl(options["idempotency_key_ttl"], DEFAULT_TTL_MS, None)
     return checked
 
 

@@ -114,8 +114,34 @@ class RunLog:
         took: float | None = None,
     ) -> None:
         """Take one line, unless the run is executed again and has said it before."""
-        if self._durable.replaying:
+        if self._durable.had_before(said=True):
             return
+        self.put(
+            level,
+            message,
+            attributes,
+            source=source,
+            name=name,
+            exception=exception,
+            span_id=span_id,
+            parent=parent,
+            took=took,
+        )
+
+    def put(
+        self,
+        level: str,
+        message: str,
+        attributes: Mapping[str, Any] | None = None,
+        *,
+        source: LogSource = "logger",
+        name: str | None = None,
+        exception: str | None = None,
+        span_id: str | None = None,
+        parent: str | None = None,
+        took: float | None = None,
+    ) -> None:
+        """Take one line, said before or not."""
         line: dict[str, Any] = {
             "t": round(time.time(), 3),
             "l": level,
@@ -141,7 +167,7 @@ class RunLog:
 
     def print(self, text: str) -> None:
         """Take what was printed: whole lines at once, the rest when its end comes."""
-        if self._durable.replaying:
+        if self._durable.had_before(said=True):
             return  # the begin of a line as well
         with self._sender.printing(self):
             *whole, rest = (self.partial + text).split("\n")
@@ -151,13 +177,13 @@ class RunLog:
             self.partial = rest
         for line in whole:
             if line.strip():
-                self.add("info", line.rstrip("\r"), source="print")
+                self.put("info", line.rstrip("\r"), source="print")
 
     def end(self) -> Future[None] | None:
         """Have everything sent now; returns what is done then, or None when all is stored."""
         rest, self.partial = self.partial, ""
         if rest.strip():
-            self.add("info", rest, source="print")
+            self.put("info", rest, source="print")
         return self._sender.flush(self)
 
 

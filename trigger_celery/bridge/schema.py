@@ -6,9 +6,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
-from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
-
 from trigger_celery.bridge.typed_dicts import readable
 from trigger_celery.errors import DefinitionError, PayloadValidationError
 
@@ -28,19 +25,21 @@ class Schema:
         """Return the validated payload. Raises PayloadValidationError that names every field."""
         try:
             return self._check(payload)
-        except ValidationError as problem:
+        except Exception as problem:  # whatever a function raises is its way to refuse
+            raise self._refusal(problem, task_id) from problem
+
+    def _refusal(self, problem: Exception, task_id: str) -> PayloadValidationError:
+        from pydantic import ValidationError  # it is large, and most processes validate nothing
+
+        what = f"the payload of task {task_id!r} does not match {self.name}:"
+        if isinstance(problem, ValidationError):
             details = "\n".join(
                 f"  - {'.'.join(map(str, error['loc'])) or 'payload'}: {error['msg']}"
                 for error in problem.errors()
             )
-            raise PayloadValidationError(
-                f"the payload of task {task_id!r} does not match {self.name}:\n{details}"
-            ) from problem
-        except Exception as problem:  # whatever a function raises is its way to refuse
-            said = problem if isinstance(problem, ValueError | TypeError) else repr(problem)
-            raise PayloadValidationError(
-                f"the payload of task {task_id!r} does not match {self.name}: {said}"
-            ) from problem
+            return PayloadValidationError(f"{what}\n{details}")
+        said = problem if isinstance(problem, ValueError | TypeError) else repr(problem)
+        return PayloadValidationError(f"{what} {said}")
 
     def dump(self, parsed: Any) -> Any:
         """Return what `parse` returned in a form that it takes again, for it runs twice.
@@ -55,6 +54,9 @@ _Function = Callable[[Any], Any]
 
 
 def _functions(given: Any, where: str) -> tuple[_Function, _Function]:
+    from pydantic import BaseModel, TypeAdapter
+    from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
+
     if isinstance(given, TypeAdapter):
         return given.validate_python, partial(given.dump_python, **_ROUND_TRIP)
     if isinstance(given, type) and issubclass(given, BaseModel):

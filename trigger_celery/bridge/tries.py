@@ -13,7 +13,8 @@ from datetime import UTC, datetime, timedelta
 from celery.exceptions import SoftTimeLimitExceeded, TaskPredicate
 
 from trigger_celery.bridge.binding import TriggerCelery
-from trigger_celery.bridge.durable import Durable, Scope, durable_wait, require_run
+from trigger_celery.bridge.blocking import durable_wait
+from trigger_celery.bridge.durable import Durable, Scope, require_run
 from trigger_celery.engine import waitpoints
 from trigger_celery.engine.waiting import record_step
 from trigger_celery.engine.waitpoints import NewWaitpoint
@@ -64,7 +65,7 @@ class Tries:
         """Whether this try failed in an earlier execution; counts what it called as seen."""
         if not self._durable.knows(self._wait_path(number)):
             return False
-        self._durable.skip(f"{self._wait_path(number)}/")
+        self._durable.skip(f"{self._wait_path(number)}/", self._scope)
         return True
 
     def _wait_path(self, number: int) -> str:
@@ -112,7 +113,7 @@ class Tries:
         kept = durable.record.steps.get(self._name())
         if kept is not None:
             durable.begin(self._call, self._path)
-            durable.skip(f"{self._path}~")
+            durable.skip(f"{self._path}~", self._scope)
         return kept
 
     def keep(self, result: Packet) -> Flow[None]:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import statistics
+import sys
 import time
 from collections import Counter
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from trigger_celery.bridge.binding import TriggerCelery
+from trigger_celery.bridge.project_app import import_tasks
+from trigger_celery.bridge.registry import REGISTRY
+from trigger_celery.engine.beats import read_beat, read_waiting
+from trigger_celery.engine.offloading import try_out
 from trigger_celery.engine.querying import (
     UnservedRuns,
     WorkerState,
@@ -17,7 +23,8 @@ from trigger_celery.engine.querying import (
     server_version,
 )
 from trigger_celery.engine.queueing import QueueState
-from trigger_celery.errors import TriggerError, closest
+from trigger_celery.engine.recording import Unrecorded, read_unrecorded
+from trigger_celery.errors import PayloadStoreError, TriggerError, closest
 from trigger_celery.model.duration import format_duration
 from trigger_celery.model.instant import iso
 from trigger_celery.model.run import Run, RunStatus
@@ -71,6 +78,7 @@ class Examination:
 def examine(trigger: TriggerCelery, settings: Settings) -> Examination:
     """Look at everything; what cannot be looked at becomes a finding."""
     found = Examination(settings=shown_settings(settings))
+    found.findings.append(_tasks(trigger))
     found.findings += trigger.store.run_unchecked(check_server(trigger.store))
     if any(finding.name == "connection" for finding in found.findings):
         found.unreachable = True
@@ -78,6 +86,8 @@ def examine(trigger: TriggerCelery, settings: Settings) -> Examination:
     try:
         _server(trigger, found)
         _workers(trigger, found)
+        found.findings += _schedules(trigger)
+        found.findings += _payload_store(trigger)
     except TriggerError as problem:
         found.findings.append(Finding("error", "commands", str(problem)))
     return found
@@ -149,7 +159,63 @@ def _workers(trigger: TriggerCelery, found: Examination) -> None:
     found.findings += _stopped(known)
     parked = runs.list(status=RunStatus.PENDING_VERSION, limit=100).sync().runs
     declared = {queue.name for queue in known if queue.declared}
+    found.findings += _unrecorded(store.run_sync(read_unrecorded(scope)))
     found.findings += _parked(parked, {task for worker in alive for task in worker.tasks}, declared)
+
+
+def _tasks(trigger: TriggerCelery) -> Finding:
+    """Import the modules with tasks, as a worker would: that shows ids and options that do not fit."""
+    try:
+        with redirect_stdout(sys.stderr):
+            import_tasks(trigger.app)
+            trigger.app.finalize()
+    except TriggerError as problem:
+        fix = "a worker with these modules does not start: mend the declaration"
+        return Finding("error", "tasks", str(problem), fix)
+    return Finding("ok", "tasks", f"{len(REGISTRY.tasks)} task(s) are declared here")
+
+
+def _payload_store(trigger: TriggerCelery) -> list[Finding]:
+    """Say whether objects can be written to the payload store, and read again."""
+    try:
+        where = trigger.store.run_sync(try_out())
+    except PayloadStoreError as problem:
+        fix = "see that this process may read, write and delete there; runs over 128 KB need it"
+        return [Finding("error", "payload store", str(problem), fix)]
+    if not where:
+        return []
+    return [Finding("ok", "payload store", f"{where} can be written, read and deleted from")]
+
+
+def _schedules(trigger: TriggerCelery) -> list[Finding]:
+    """Say whether anything fires the schedules that there are."""
+    waiting = trigger.store.run_sync(read_waiting(trigger.scope))
+    beat = trigger.store.run_sync(read_beat(trigger.scope))
+    if not waiting.count:
+        return []
+    if beat is not None:
+        said = f"{waiting.count} schedule(s), fired by a beat on {beat.host} (process {beat.pid})"
+        return [Finding("ok", "beat", said)]
+    return [
+        Finding(
+            "warning",
+            "beat",
+            f"{waiting.count} schedule(s) are active, but no beat has ticked for a minute: nothing "
+            "fires them",
+            "trigger-celery beat, or celery -A … beat; or start one worker with --beat",
+        )
+    ]
+
+
+def _unrecorded(unrecorded: Unrecorded) -> list[Finding]:
+    if not unrecorded.count or unrecorded.at is None:
+        return []
+    message = (
+        f"{unrecorded.count} fact(s) of Celery tasks were not recorded, the last by "
+        f"{iso(unrecorded.at)}: the store was away or slow for a process"
+    )
+    fix = "look for facts_dropped in the logs of producers and workers; the tasks themselves ran"
+    return [Finding("warning", "recording", message, fix)]
 
 
 def _queues() -> list[QueueState]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import click
 
 import trigger_celery
+from trigger_celery.cli.beat import beat
 from trigger_celery.cli.dev import dev
 from trigger_celery.cli.doctor import doctor
+from trigger_celery.cli.migrate import migrate
 from trigger_celery.cli.options import ProjectGroup, project_options, shared_options
 from trigger_celery.cli.queues import queues
 from trigger_celery.cli.runs import runs
+from trigger_celery.cli.schedules import schedules
 from trigger_celery.cli.tokens import tokens
 from trigger_celery.cli.trigger import trigger
 from trigger_celery.cli.version import version
@@ -31,7 +34,19 @@ def cli() -> None:
     """
 
 
-for command in (dev, worker, trigger, runs, queues, tokens, doctor, version):
+for command in (
+    dev,
+    worker,
+    beat,
+    trigger,
+    runs,
+    queues,
+    schedules,
+    tokens,
+    doctor,
+    migrate,
+    version,
+):
     cli.add_command(command)
 
 

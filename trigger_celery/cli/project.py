@@ -111,6 +111,7 @@ class Project:
         return config.broker_url or (project_app.broker_of(store) if store else None)
 
     def _bind(self, app: Any) -> TriggerCelery:
+        project_app.set_up_django()
         trigger = project_app.bind(app)
         if self.redis_url:
             trigger.configure(redis_url=self.redis_url)

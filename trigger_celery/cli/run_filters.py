@@ -36,6 +36,7 @@ _OPTIONS = (
     click.option("--parent", metavar="ID", help="Triggered by this run."),
     click.option("--root", metavar="ID", help="Below this run, children of children included."),
     click.option("--bulk-action", metavar="ID", help="Cancelled or made by this bulk action."),
+    click.option("--schedule", metavar="ID", help="Made by this schedule."),
     click.option("--test/--no-test", "is_test", default=None, help="Tests only, or none."),
     click.option("--period", help="Made within this time, for example 1h or 7d."),
     click.option("--from", "created_from", callback=_moment, help="Made at this date or later."),

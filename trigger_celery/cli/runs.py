@@ -35,7 +35,9 @@ runs.add_command(bulk)
 @runs.command("list")
 @filter_options
 @click.option("--limit", type=int, default=20, show_default=True, help="Runs in a page, 1 to 100.")
-@click.option("--after", help="Go on with older runs; a page names its cursor.")
+@click.option(
+    "--after", "--cursor", "after", help="Go on with older runs; a page names its cursor."
+)
 @click.option("--before", help="Go back to newer runs.")
 @click.option("--all", "every", is_flag=True, help="All pages. With --json, one object a line.")
 @json_option

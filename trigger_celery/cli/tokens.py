@@ -26,7 +26,9 @@ def tokens() -> None:
 @click.option(
     "--limit", type=int, default=20, show_default=True, help="Tokens in a page, 1 to 100."
 )
-@click.option("--cursor", help="Go on behind the page before; it names its cursor.")
+@click.option(
+    "--after", "--cursor", "after", help="Go on behind the page before; it names its cursor."
+)
 @json_option
 @click.pass_context
 def list_(ctx: click.Context, /, as_json: bool, **filters: Any) -> None:
@@ -54,7 +56,7 @@ def list_(ctx: click.Context, /, as_json: bool, **filters: Any) -> None:
     ]
     output.print_table(("ID", "STATUS", "CREATED", "TIMES OUT", "TAGS"), rows)
     if page.next_cursor:
-        project.note(f"more: --cursor {page.next_cursor}")
+        project.note(f"more: --after {page.next_cursor}")
 
 
 @tokens.command("get")

@@ -7,6 +7,7 @@ import sys
 import click
 
 from trigger_celery.bridge import project_app
+from trigger_celery.bridge.binding import SCHEDULER
 from trigger_celery.bridge.worker_command import POOLS, choose_pool, run_worker
 from trigger_celery.bridge.worker_options import MACHINES_HELP
 from trigger_celery.cli.failure import Misuse
@@ -27,6 +28,7 @@ from trigger_celery.settings import environment_variable
 @click.option("-l", "--loglevel", help="debug, info, warning (the default), error or critical.")
 @click.option("-E", "--task-events", is_flag=True, help="Send events, for Flower.")
 @click.option("-n", "--hostname", help="The worker's name, such as w1@%h.")
+@click.option("-B", "--beat", is_flag=True, help="Fire schedules too, in a process beside.")
 @click.option("--machines", metavar="PRESETS", help=MACHINES_HELP)
 @click.option("--dev-channel", hidden=True)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[CELERY OPTIONS]...")
@@ -56,13 +58,20 @@ def worker(
     found = project_app.addresses(trigger)
     if found.broker_url is None and found.redis_url is not None:
         trigger.app.conf.update(broker_url=project_app.broker_of(found.redis_url))
-    choose_pool(trigger.app, pool)
+    used = choose_pool(trigger.app, pool)
     run_worker(
         trigger.app,
-        [*_celery_options(given), *arguments],
+        [*_celery_options(given), *(_beat_of_dev(used) if dev_channel else ()), *arguments],
         quiet=project.quiet,
         no_color=bool(environment_variable("NO_COLOR")) or not sys.stdout.isatty(),
     )
+
+
+def _beat_of_dev(pool: str) -> tuple[str, ...]:
+    """Return the options for `dev`, whose worker fires schedules: not on pools that cannot fork one."""
+    if "gevent" in pool or "eventlet" in pool:
+        return ()
+    return ("--beat", "--scheduler", SCHEDULER)
 
 
 def _celery_options(given: dict[str, str | bool | None]) -> list[str]:

@@ -19,6 +19,7 @@ from trigger_celery.dev.feed import Feed
 from trigger_celery.dev.reload import can_watch, watch
 from trigger_celery.dev.screen import JsonScreen, Screen
 from trigger_celery.dev.worker_process import Inbox, WorkerProcess
+from trigger_celery.engine.beats import read_waiting
 from trigger_celery.engine.querying import server_version
 from trigger_celery.errors import ConfigurationError, StoreUnavailableError
 from trigger_celery.store.connection import mask
@@ -234,6 +235,7 @@ class DevSession:
             ("app", loaded["app"], f"found {loaded['how']}"),
             ("store", backend.value, backend.remark),
             ("worker", f"{started['pool']}{concurrency}", f"{counts}   {reload}"),
+            *_schedules(backend, started["scope"]),
         ]
         hint = ""
         if backend.server is not None:
@@ -270,6 +272,19 @@ def _configured(redis_url: str, broker_url: str | None) -> Backend:
         store.close()
     own_broker = broker_of(redis_url) if broker_url is None else None
     return Backend(redis_url, own_broker, f"{version} at {mask(redis_url)}", "as configured")
+
+
+def _schedules(backend: Backend, scope: str) -> list[tuple[str, str, str]]:
+    """Return the banner's line about schedules, if there are any."""
+    store = Store(backend.redis_url, scope)
+    try:
+        waiting = store.run_sync(read_waiting(scope))
+    finally:
+        store.close()
+    if waiting.next_at is None:
+        return []
+    first = waiting.next_at.astimezone().strftime("%Y-%m-%d %H:%M")
+    return [("beat", _count(waiting.count, "schedule"), f"next at {first}")]
 
 
 def _end(workers: Sequence[WorkerProcess], number: signal.Signals, seconds: float) -> None:

@@ -13,6 +13,7 @@ from trigger_celery.engine.scripts import SCRIPTS
 from trigger_celery.model.duration import Delay, format_duration
 from trigger_celery.model.idempotency import DEFAULT_TTL_MS, IdempotencyKey, key_digest
 from trigger_celery.model.ids import op_id, token
+from trigger_celery.model.run import Run
 from trigger_celery.model.trigger_options import Debounce
 from trigger_celery.store.op import Flow
 
@@ -33,6 +34,12 @@ class Extras:
     """The run that this one repeats."""
     bulk: str = ""
     """The bulk action that makes it."""
+    schedule: str = ""
+    """The schedule that makes it."""
+    task_id: str = ""
+    """Celery's id of it, where that is another than the run's."""
+    celery: str = ""
+    """What Celery says of it: see `continuing`."""
 
     @property
     def may_find(self) -> bool:
@@ -50,6 +57,8 @@ def _stored(extras: Extras) -> dict[str, Any]:
     stored: dict[str, Any] = {}
     if extras.ttl_ms:
         stored["ttl"] = format_duration(extras.ttl_ms)
+    elif "ttl" in extras.own:
+        stored["no_ttl"] = True  # the task is not asked, should its default be known only later
     if extras.machine:
         stored["machine"] = extras.machine
     if extras.version:
@@ -58,6 +67,10 @@ def _stored(extras: Extras) -> dict[str, Any]:
         stored["test"] = True
     if extras.replay_of:
         stored["replay"] = extras.replay_of
+    if extras.task_id:
+        stored["task_id"] = extras.task_id
+    if extras.schedule:
+        stored["schedule"] = extras.schedule
     if extras.key is not None:
         # Half a surrogate pair is no text to the scripts, which read these options.
         stored["key"] = extras.key.text.encode("utf-8", "replace").decode()
@@ -81,6 +94,8 @@ def index_labels(extras: Extras) -> list[str]:
         labels.append(version_label(extras.version))
     if extras.bulk:
         labels.append(extras.bulk)
+    if extras.schedule:
+        labels.append(extras.schedule)
     return labels
 
 
@@ -98,6 +113,10 @@ def pack(extras: Extras, task: str, index: int | None) -> str:
     if extras.key is not None:
         packed["idem"] = key_digest(task, extras.key)
         packed["keep"] = extras.key_ttl_ms
+    if extras.task_id:
+        packed["tid"] = extras.task_id
+    if extras.celery:
+        packed["celery"] = extras.celery
     if extras.debounce is not None:
         packed.update(_debounced(extras, extras.debounce, task))
     if index is not None and extras.may_find:
@@ -131,15 +150,23 @@ def _debounced(extras: Extras, debounce: Debounce, task: str) -> dict[str, Any]:
 def labels_of(text: str) -> dict[str, Any]:
     """Return the options of a run's record, by the names that runs and contexts give them."""
     stored = json.loads(text) if text else {}
-    return {
-        "ttl": stored.get("ttl"),
-        "machine": stored.get("machine"),
-        "version": stored.get("version"),
-        "is_test": stored.get("test", False),
-        "idempotency_key": stored.get("key"),
-        "idempotency_key_scope": stored.get("scope"),
-        "replayed_from": stored.get("replay"),
-    }
+    found = {name: stored.get(key) for name, key in _STORED.items()}
+    found["is_test"] = bool(found["is_test"])
+    return found
+
+
+_STORED = {
+    "ttl": "ttl", "machine": "machine", "version": "version", "is_test": "test",
+    "idempotency_key": "key", "idempotency_key_scope": "scope", "replayed_from": "replay",
+    "schedule_id": "schedule",
+}  # fmt: skip
+"""Names of runs and contexts, and those of the record."""
+
+
+def options_of(run: Run) -> str:
+    """Return the options of a run that was read, as its record has them."""
+    found = {stored: getattr(run, name) for name, stored in _STORED.items()}
+    return json.dumps({name: value for name, value in found.items() if value})
 
 
 def reset_key(scope: str, task: str, key: IdempotencyKey) -> Flow[bool]:

@@ -46,10 +46,16 @@ class Grant:
     """The payload is large and not here, or a reference: `fetch_payload` brings it."""
     has_data: bool = False
     """It has metadata or streams."""
+    started_ms: int | None = None
+    """When the first attempt began; None: this is the first."""
     options: str = ""
     """Further options of the trigger, JSON; see `admission.labels_of`."""
     trace: str = ""
     """The trace of OpenTelemetry that the run belongs to, as in `model/trace.py`."""
+    celery: dict[str, Any] | None = None
+    """What Celery says of the run, once it is read: `bridge/celery_side.py`."""
+    changed: bool = False
+    """The attempt has changed the payload for the next one."""
 
 
 @dataclass(slots=True)
@@ -61,6 +67,10 @@ class Ending:
     kind: Kind
     detail: str | int
     data: str
+    payload: Packet | None = None
+    """Of the attempt that follows, if it is another: stored already."""
+    has_data: bool = False
+    """As its run: something of Celery's may go on from it."""
 
 
 @dataclass(slots=True)
@@ -75,6 +85,7 @@ def _grant(raw: bytes) -> Grant:
     parts = raw.decode().split("\x1f", 18)
     tags = parts[11]
     parent, root, depth, trace = read_links(parts[12])
+    flags, _, started = parts[15].partition("s")
     return Grant(
         id=parts[0],
         epoch=parts[1],
@@ -95,9 +106,10 @@ def _grant(raw: bytes) -> Grant:
         depth=depth,
         max_duration_ms=int(parts[13]) if parts[13] else None,
         batch_id=parts[14] or None,
-        resumed="1" in parts[15],
-        has_data="d" in parts[15],
-        payload_apart="p" in parts[15] or parts[16] == STORE,
+        resumed="1" in flags,
+        has_data="d" in flags,
+        payload_apart="p" in flags or parts[16] == STORE,
+        started_ms=int(started) if started else None,
         options=parts[17],
         trace=trace,
     )

@@ -25,22 +25,45 @@ def batch_calls(
 
     Sent again, whole or from where it broke off, they make nothing twice.
     """
-    described = [
-        [error.index, error.task_identifier, error.error, error.error_code] for error in errors
-    ]
     return [
-        SCRIPTS.create_batch(
-            scope,
-            [run.id for run in runs],
-            None,
-            id=batch_id,
-            retention=retention,
-            parent=origin.parent,
-            errors=json.dumps(described, ensure_ascii=False) if described else "",
-        ),
+        announce_batch(scope, batch_id, runs, errors, retention, origin),
+        *fill_calls(scope, batch_id, runs, retention, origin),
+    ]
+
+
+def fill_calls(
+    scope: str, batch_id: str, runs: Sequence[NewRun], retention: int, origin: Origin
+) -> list[Call]:
+    """Return the calls that create the runs of an announced batch and seal it."""
+    return [
         *create_calls(scope, runs, retention, origin),
         SCRIPTS.seal_batch(scope, id=batch_id),
     ]
+
+
+def announce_batch(
+    scope: str,
+    batch_id: str,
+    runs: Sequence[NewRun],
+    errors: Sequence[BatchItemError],
+    retention: int,
+    origin: Origin,
+    keyed: str = "",
+) -> Call:
+    """Return the call that announces a batch; answers which batch counts, another one if *keyed*."""
+    described = [
+        [error.index, error.task_identifier, error.error, error.error_code] for error in errors
+    ]
+    return SCRIPTS.create_batch(
+        scope,
+        [run.id for run in runs],
+        lambda reply: reply[1].decode(),
+        id=batch_id,
+        retention=retention,
+        parent=origin.parent,
+        errors=json.dumps(described, ensure_ascii=False) if described else "",
+        keyed=keyed,
+    )
 
 
 def no_batch(batch_id: str) -> BatchNotFoundError:
@@ -64,6 +87,8 @@ def read_batch(scope: str, batch_id: str) -> Flow[Batch]:
         runs=tuple(run.decode() for run in reply[1]),
         errors=tuple(BatchItemError(*error) for error in json.loads(fields.get("errors", "[]"))),
         parent_id=fields.get("parent"),
+        idempotency_key=fields.get("key"),
+        is_sealed="sealed" in fields,
         created_at=instant_of(fields, "created"),
         completed_at=instant_of(fields, "completed"),
     )

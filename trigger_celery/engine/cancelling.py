@@ -11,7 +11,7 @@ from trigger_celery.store.op import Flow
 
 
 def cancel_run(scope: str, run_id: str, reason: str, retention: int) -> Flow[RunStatus]:
-    """Cancel a run and return its status then. Of a final run nothing changes.
+    """Cancel a run and return its status then. Of a final or recorded run nothing changes.
 
     The worker that executes it is told. Its descendants follow through timers, so that the
     cascade does not depend on the caller. Raises RunNotFoundError when there is none.

@@ -10,6 +10,7 @@ from typing import Any
 from trigger_celery.engine.admission import labels_of
 from trigger_celery.model.metadata import Folded
 from trigger_celery.model.packet import JSON, decode
+from trigger_celery.model.recorded import attempts_of
 from trigger_celery.model.run import Attempt, Run, RunError, RunStatus
 
 
@@ -90,7 +91,10 @@ def run_of(run_id: str, flat: Sequence[bytes], bodies: Sequence[Any] = ()) -> Ru
         long_payload, long_output, error, metadata = (item.decode() for item in bodies[:4])
         payload = _body(long_payload, fields, "payload", "ptype")
         output = _body(long_output, fields, "output", "otype")
-        attempts = tuple(_attempt(raw) for raw in bodies[4])
+        if "rec" in fields:
+            attempts = attempts_of(fields, fields_of(bodies[4]))
+        else:
+            attempts = tuple(_attempt(raw) for raw in bodies[4])
         declared = bodies[5].decode()
         if declared:
             fields.setdefault("max", declared)
@@ -122,6 +126,8 @@ def run_of(run_id: str, flat: Sequence[bytes], bodies: Sequence[Any] = ()) -> Ru
         parent_id=parent,
         root_id=root,
         batch_id=fields.get("batch"),
+        recorded="rec" in fields,
+        celery_task_id=fields.get("tid"),
         expired_at=instant_of(fields, "finished") if status == RunStatus.EXPIRED else None,
         **labels_of(fields.get("opts", "")),
     )

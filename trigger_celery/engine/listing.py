@@ -48,6 +48,7 @@ class RunFilter:
     parent: str = ""
     root: str = ""
     bulk_action: str = ""
+    schedule: str = ""
     is_test: bool | None = None
     created_from: datetime | None = None
     created_to: datetime | None = None
@@ -57,6 +58,8 @@ class RunFilter:
         labels = [TEST_LABEL] if self.is_test else []
         if self.bulk_action:
             labels.append(self.bulk_action)
+        if self.schedule:
+            labels.append(self.schedule)
         given: dict[str, Any] = {
             "status": self.statuses,
             "task": self.tasks,

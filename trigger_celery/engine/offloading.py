@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
@@ -89,14 +90,62 @@ def is_away(reply: Sequence[Any]) -> bool:
     return bool(reply) and _MARK in reply[0]
 
 
-def bring_bodies(replies: Sequence[Any]) -> Flow[None]:
-    """Put payloads and outputs into replies of `read_run` that have references to them."""
+def try_out() -> Flow[str]:
+    """Write, read and delete an object; returns where, empty without a payload store.
+
+    Raises PayloadStoreError.
+    """
+    payloads: PayloadStore | None = yield AskPayloads()
+    if payloads is None:
+        return ""
+    yield _blocking(payloads.try_out)
+    return payloads.shown
+
+
+class Recent:
+    """Packets of the payload store that were brought lately, by their references; 16 MB at most.
+
+    A reference names its content by digest: what it stands for never changes.
+    """
+
+    def __init__(self, most_bytes: int = 16 * 1024 * 1024) -> None:
+        self._most = most_bytes
+        self._bytes = 0
+        self._packets: OrderedDict[str, Packet] = OrderedDict()
+
+    def get(self, reference: Packet) -> Packet | None:
+        """Return what a reference stands for, if it is here."""
+        found = self._packets.get(reference.data)
+        if found is not None:
+            self._packets.move_to_end(reference.data)
+        return found
+
+    def put(self, reference: Packet, packet: Packet) -> None:
+        """Keep what a reference stands for; what was asked for longest ago goes."""
+        if len(packet.data) > self._most or reference.data in self._packets:
+            return
+        self._packets[reference.data] = packet
+        self._bytes += len(packet.data)
+        while self._bytes > self._most:
+            self._bytes -= len(self._packets.popitem(last=False)[1].data)
+
+
+def bring_bodies(replies: Sequence[Any], recent: Recent | None = None) -> Flow[None]:
+    """Put payloads and outputs into replies of `read_run` that have references to them.
+
+    What is among the *recent* is not read again.
+    """
     places = [place for reply in replies if is_away(reply) for place in _places(reply)]
     if not places:
         return
     references = [Packet(reply[index].decode(), STORE) for reply, index, _ in places]
-    loaded = yield from bring(references)
-    for place, packet in zip(places, loaded, strict=True):
+    found = [None if recent is None else recent.get(one) for one in references]
+    missing = [one for one, packet in zip(references, found, strict=True) if packet is None]
+    loaded = iter((yield from bring(missing)))
+    for place, reference, known in zip(places, references, found, strict=True):
+        packet = next(loaded) if known is None else known
+        if recent is not None:
+            recent.put(reference, packet)
         _put(*place, packet)
 
 

@@ -13,6 +13,7 @@ from trigger_celery.engine.codec import run_of
 from trigger_celery.engine.offloading import bring, bring_bodies, is_away, leave_out
 from trigger_celery.engine.scripts import SCRIPTS
 from trigger_celery.errors import PollTimeoutError, RunNotFoundError
+from trigger_celery.model.ids import GivenRunId
 from trigger_celery.model.packet import JSON, STORE, Packet, decode
 from trigger_celery.model.run import Run, RunError, RunStatus
 from trigger_celery.store.notify import Topic
@@ -26,8 +27,9 @@ _LAST_LOOK = 5.0
 
 def not_found(run_id: str) -> RunNotFoundError:
     """Return the error for a run that is not there."""
+    given = run_id.given if isinstance(run_id, GivenRunId) else run_id
     return RunNotFoundError(
-        f"no run {run_id!r}: it was never triggered in this environment, or its retention has "
+        f"no run {given!r:.80}: it was never triggered in this environment, or its retention has "
         "passed"
     )
 

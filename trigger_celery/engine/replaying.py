@@ -34,6 +34,8 @@ class Original:
     metadata: str = ""
     machine: str = ""
     test: bool = False
+    recorded: bool = False
+    """Celery's broker carried it: it has no payload here."""
 
 
 def read_originals(scope: str, run_ids: Sequence[str]) -> Flow[list[Original | None]]:
@@ -55,13 +57,14 @@ def _original(run_id: str, *parts: Any) -> Original:
     return Original(
         id=run_id,
         task=task,
-        payload=Packet(payload, kind or JSON) if has_payload else None,
+        payload=Packet(payload, kind or JSON) if has_payload == 1 else None,
         queue=queue,
         concurrency_key=key,
         tags=tuple(filter(None, tags.split("\x1f"))),
         metadata=metadata,
         machine=labels["machine"] or "",
         test=labels["is_test"],
+        recorded=has_payload == 2,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ from trigger_celery.model.ids import op_id
 from trigger_celery.model.machine import DEFAULT_MACHINE
 from trigger_celery.model.run_error import RunError
 from trigger_celery.store.op import Arg, Flow
+
+logger = logging.getLogger("trigger_celery.timers")
 
 LOST_ERROR = json.dumps(
     {
@@ -182,10 +185,20 @@ def sweep(scope: str, lease_ms: int, interval_ms: int, retention: int) -> Flow[S
 
 
 def fire_timers(scope: str, count: int, retention: int) -> Flow[tuple[int, int | None]]:
-    """Do up to *count* things that are due; returns how many, and in how many ms the next is due."""
-    fired, due, now = yield SCRIPTS.fire_timers(
+    """Do up to *count* things that are due; returns how many, and in how many ms the next is due.
+
+    What fails is logged and tried again in a minute.
+    """
+    fired, due, now, *failed = yield SCRIPTS.fire_timers(
         scope, count=count, op_id=op_id(), error=PARENT_ERROR, retention=retention, expiry=TTL_ERROR
     )
+    for timer, problem in zip(failed[::2], failed[1::2], strict=True):
+        logger.error(
+            "the timer %s failed and is tried again in a minute: %s",
+            timer.decode() or "(several)",
+            problem.decode(errors="replace"),
+            extra={"action": "timer_failed", "timer": timer.decode()},
+        )
     return int(fired), (max(0, int(float(due)) - int(now)) if due else None)
 
 

@@ -16,7 +16,7 @@ from typing import Any, TypedDict, TypeVar
 
 from trigger_celery.engine import keys
 from trigger_celery.engine.following import Follower
-from trigger_celery.engine.offloading import bring_bodies
+from trigger_celery.engine.offloading import Recent, bring_bodies
 from trigger_celery.engine.querying import not_found
 from trigger_celery.engine.run_groups import LAST_LOOK, Group
 from trigger_celery.engine.scripts import SCRIPTS
@@ -57,6 +57,7 @@ class _OneRun(Follower[T]):
         self._id = run_id
         self._topic: Topic | None = None
         self._seen: Seen | None = None
+        self._recent = Recent()
         self._behind = False
         self._pause = _FIRST_LOOK
 
@@ -71,7 +72,7 @@ class _OneRun(Follower[T]):
             self._topic = yield Listen(self._id)
         if self._seen is None:
             reply = yield self._read(self._topic)
-            yield from bring_bodies([reply])
+            yield from bring_bodies([reply], self._recent)
             record = self._known(record_of(self._id, reply))
             self._show(Change(self._id, n=record.n), record)
         elif self._behind or (yield from self._is_news(self._topic, self._seen)):
@@ -99,7 +100,7 @@ class _OneRun(Follower[T]):
 
     def _catch_up(self, topic: Topic, seen: Seen) -> Flow[None]:
         traced, reply = yield [self._trace(seen.n, ""), self._read(topic)]
-        yield from bring_bodies([reply])
+        yield from bring_bodies([reply], self._recent)
         # The record is at least as new as what was traced.
         record = self._known(record_of(self._id, reply))
         last, before, *found = self._still_there(traced)
@@ -221,6 +222,7 @@ class FeedFollower(Follower[Run]):
         self._since: datetime | None = None
         self._changes: deque[Change] = deque()
         self._seen: dict[str, Seen] = {}
+        self._recent = Recent()
         self._final: dict[str, datetime] = {}
 
     def close(self) -> None:
@@ -313,7 +315,7 @@ class FeedFollower(Follower[Run]):
             SCRIPTS.read_run(self._scope, run_id=run_id, channel="", watch="", bodies="1")
             for run_id in ids
         ]
-        yield from bring_bodies(replies)
+        yield from bring_bodies(replies, self._recent)
         records = dict(zip(ids, map(record_of, ids, replies), strict=True))
         for change in taken:
             self._changes.popleft()

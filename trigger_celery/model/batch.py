@@ -33,7 +33,7 @@ class BatchItemError:
 class Batch:
     """A snapshot of a batch; reading it again may show another. Times are in UTC.
 
-    `runs` are run ids in the order of the items.
+    `runs` are run ids in the order of the items. `is_sealed`: all of them have been created.
     """
 
     id: str
@@ -44,6 +44,8 @@ class Batch:
     parent_id: str | None = None
     created_at: datetime | None = None
     completed_at: datetime | None = None
+    idempotency_key: str | None = None
+    is_sealed: bool = True
 
     @property
     def is_completed(self) -> bool:
@@ -59,6 +61,7 @@ class Batch:
             "runs": list(self.runs),
             "errors": [asdict(error) for error in self.errors],
             "parent_id": self.parent_id,
+            "idempotency_key": self.idempotency_key,
             "created_at": None if self.created_at is None else iso(self.created_at),
             "completed_at": None if self.completed_at is None else iso(self.completed_at),
         }

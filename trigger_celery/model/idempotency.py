@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final, Literal
 
@@ -42,6 +43,24 @@ def scoped_key(
     where = {"run": [run_id], "attempt": [run_id, attempt], "global": []}[scope]
     digest = sha256(json.dumps([list(parts), where]).encode()).hexdigest()
     return IdempotencyKey(digest, "-".join(parts), scope)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchKey:
+    """The idempotency key of a batch: it counts for the same set of tasks."""
+
+    key: IdempotencyKey
+    ttl_ms: int
+
+    def item(self, index: int) -> IdempotencyKey:
+        """Return the key of an item that has none of its own."""
+        digest = sha256(f"{self.key}-{index}".encode("utf-8", "surrogatepass")).hexdigest()
+        return IdempotencyKey(digest, f"{self.key.text}-{index}", self.key.scope)
+
+    def text_of(self, tasks: Iterable[str]) -> str:
+        """Return it as the scripts take it."""
+        digest = key_digest("\x1f".join(sorted(set(tasks))), self.key)
+        return f"{digest}\x1f{self.ttl_ms}\x1f{self.key.text}"
 
 
 def key_digest(task: str, key: str) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping, Set
+from collections import deque
+from collections.abc import ItemsView, Iterable, Mapping, Set, ValuesView
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
 from math import isfinite
+from operator import is_
 from pathlib import PurePath
 from typing import Any, Final
 from uuid import UUID
@@ -31,7 +33,9 @@ _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _IN_ADDRESS = re.compile(r"(\w://[^\s/@:]*):[^\s/]+@")
 _PARAMETER = re.compile(r"([?&;])([\w.\-\[\]]+)=[^\s&;\"'<>]+")
 _CUT_ADDRESS = re.compile(r"(\w://[^\s/@:]*):[^\s/@]*$")
+_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 _OPAQUE = (date, time, timedelta, Decimal, UUID, PurePath)
+_UNMASKED = (*_OPAQUE, Enum, type, bytes, bytearray)
 
 
 class Redaction:
@@ -60,6 +64,67 @@ class Redaction:
             return {"unreadable": type(problem).__name__}
         return shown
 
+    def masked(self, value: Any) -> Any:
+        """Return the value with secrets hidden, and otherwise whole; itself if there are none.
+
+        Dataclasses, models and other objects become dicts of what is public in them. Raises
+        RecursionError for what contains itself.
+        """
+        kind = type(value)
+        if kind in _SCALARS:
+            return value
+        if kind is dict:
+            return self._masked_mapping(value)
+        if kind is list or kind is tuple:
+            items = [self.masked(item) for item in value]
+            if all(map(is_, items, value)):
+                return value
+            return items if kind is list else tuple(items)
+        if isinstance(value, _UNMASKED):
+            return value
+        if isinstance(value, Set) and not isinstance(value, ItemsView):
+            return self._masked_items(value, value)
+        inner = _parts(value)
+        if isinstance(inner, Mapping):
+            return self._masked_mapping(dict(inner))
+        return value if inner is None else self._masked_items(value, inner)
+
+    def is_secret(self, key: str, value: object) -> bool:
+        """Say whether the value of this key is not to be shown."""
+        rank = self._rank(key)
+        return (
+            bool(rank) and value is not None and not (rank == 2 and isinstance(value, (int, float)))
+        )
+
+    def _masked_items(self, value: Any, items: Iterable[Any]) -> Any:
+        """Return the value, or what is in it as a list if there is something to hide."""
+        before = list(items)
+        names: Any = getattr(type(value), "_fields", None)  # of a named tuple
+        if isinstance(names, tuple) and len(names) == len(before):
+            after = [
+                HIDDEN if self.is_secret(str(name), item) else self.masked(item)
+                for name, item in zip(names, before, strict=True)
+            ]
+        else:
+            after = [self.masked(item) for item in before]
+        return value if all(map(is_, after, before)) else after
+
+    def _masked_mapping(self, values: dict[Any, Any]) -> dict[Any, Any]:
+        changed: dict[Any, Any] | None = None
+        for key, item in values.items():
+            name = key if type(key) is str else key_name(key)
+            if name and self.is_secret(name, item):
+                new: Any = HIDDEN
+            elif type(item) in _SCALARS:
+                continue
+            else:
+                new = self.masked(item)
+            if new is not item:
+                if changed is None:
+                    changed = dict(values)
+                changed[key] = new
+        return values if changed is None else changed
+
     def _look_up(self, key: str) -> int:
         """Return 0 for a key that may be shown, 1 for a secret, 2 for secrets or a number of them."""
         spelled = f"_{_spelled(key)}_"
@@ -77,11 +142,10 @@ class Redaction:
                 break
             name = key[:200] if isinstance(key, str) else str(key)[:200]
             room.left -= len(name)
-            rank = self._rank(name)
-            if not rank or value is None or (rank == 2 and isinstance(value, (int, float))):
-                shown[_valid(name)] = self._value(value, depth, room)
-            else:
+            if self.is_secret(name, value):
                 shown[_valid(name)] = HIDDEN
+            else:
+                shown[_valid(name)] = self._value(value, depth, room)
         return shown
 
     def _value(self, value: Any, depth: int, room: _Room) -> Any:
@@ -154,6 +218,35 @@ class _Room:
 
     def __init__(self, left: int) -> None:
         self.left = left
+
+
+def key_name(key: object) -> str:
+    """Return the name that a key of a mapping is; '' for what is none."""
+    if isinstance(key, Enum):
+        key = key.value
+    if isinstance(key, bytes):
+        return key.decode("latin-1")
+    return str.__str__(key) if isinstance(key, str) else ""
+
+
+def _parts(value: Any) -> Mapping[Any, Any] | Iterable[Any] | None:
+    """Return what a value to be masked consists of; of other objects what is public in them."""
+    if isinstance(value, ItemsView):
+        return dict(value)
+    if isinstance(value, deque | ValuesView):
+        return list(value)
+    inner: Mapping[Any, Any] | Iterable[Any] | None = _inside(value)
+    if inner is not None or isinstance(value, BaseException):
+        return inner
+    if hasattr(value, "__dict__"):
+        return {name: item for name, item in vars(value).items() if name[:1] != "_"}
+    slots = {name: 0 for kind in type(value).__mro__ for name in _slots(kind) if name[:1] != "_"}
+    return {name: getattr(value, name, None) for name in slots} or None
+
+
+def _slots(kind: type) -> Iterable[str]:
+    slots = vars(kind).get("__slots__", ())
+    return (slots,) if isinstance(slots, str) else slots
 
 
 def _spelled(name: str) -> str:

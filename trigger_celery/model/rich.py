@@ -19,6 +19,16 @@ from uuid import UUID
 MAX_DEPTH: Final = 100
 MAX_INT_BITS: Final = 14_000  # Python reads back no more than 4300 digits
 
+# A model and a queryset of Django: known by what they have, because nothing of it is imported here.
+_ROW: Final = (
+    "it is a row of a database, which may be another when the task reads it: pass its pk, and get "
+    "the row in the task; or "
+)
+_ROWS: Final = (
+    "it is a query to a database: pass the keys, list(query.values_list('pk', flat=True)), or the "
+    "filter; or "
+)
+
 _MICROSECOND: Final = timedelta(microseconds=1)
 _TYPES_TAKEN: Final = (
     "pass str, numbers, dict, list, set, datetime, Decimal, UUID, bytes, a dataclass "
@@ -93,6 +103,10 @@ class Walk:
         shown = {name: item for name, item in (named or {}).items() if not name.startswith("__")}
         if not shown:
             self._refuse_type(value)
+        if hasattr(value, "_meta") and hasattr(value, "pk"):
+            self._refuse_type(value, _ROW)
+        if hasattr(value, "values_list") and hasattr(value, "query"):
+            self._refuse_type(value, _ROWS)
         for name in shown:
             if name.startswith("_"):  # a lock, a connection, a database row: not plain data
                 self._refuse_type(value, f"it has the private attribute {name!r}; ")

@@ -32,7 +32,7 @@ class RunStatus(Status):
 
     @property
     def is_final(self) -> bool:
-        """True when the run has ended and will not change any more."""
+        """True when the run has ended. It will not change any more, unless it is a recorded one."""
         return self in FINAL
 
     is_completed = is_final
@@ -92,15 +92,23 @@ class Attempt:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     error: RunError | None = None
+    worker: str | None = None
+    """Of a recorded run: the name of the worker."""
+    retry_delay: float | None = None
+    """Of a recorded run: seconds until the next attempt was to begin."""
+    note: str | None = None
+    """Of a recorded run: "redelivered", "presumed lost", "ignored", "returned to the broker"."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the attempt as JSON-ready values."""
-        return {
+        """Return the attempt as JSON-ready values; those of recorded runs only where there are any."""
+        shown = {
             "number": self.number,
             "started_at": _ready(self.started_at),
             "finished_at": _ready(self.finished_at),
             "error": _ready(self.error),
         }
+        more = {"worker": self.worker, "retry_delay": self.retry_delay, "note": self.note}
+        return shown | {name: value for name, value in more.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +166,7 @@ class Run:
     version: str | None = None
     is_test: bool = False
     replayed_from: str | None = None
+    schedule_id: str | None = None
     depth: int = 0
     parent_id: str | None = None
     root_id: str | None = None
@@ -165,6 +174,10 @@ class Run:
     worker_queue: str | None = None
     duration_ms: int = 0
     attempts: tuple[Attempt, ...] = ()
+    recorded: bool = False
+    """True: Celery's broker carries the task, and the library only writes down what happens."""
+    celery_task_id: str | None = None
+    """Celery's id of a recorded task; `id` is made of it."""
     related_runs: RelatedRuns | None = None
     """Only `runs.retrieve` reads them."""
 

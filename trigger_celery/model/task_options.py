@@ -219,10 +219,20 @@ def check_idempotency_key(key: str | None) -> str:
     return key
 
 
-def check_idempotency_ttl(ttl: str | float | timedelta | None, otherwise: int) -> int:
-    """Return how long a key counts, in ms. Raises InvalidDurationError."""
+def check_idempotency_ttl(
+    ttl: str | float | timedelta | None, otherwise: int, key: object = ""
+) -> int:
+    """Return how long a *key* counts, in ms. Raises InvalidDurationError.
+
+    And InvalidOptionError when there is no key.
+    """
     if ttl is None:
         return otherwise
+    if key is None:
+        raise InvalidOptionError(
+            f"idempotency_key_ttl={ttl!r} says how long an idempotency_key counts, and there is "
+            "none: pass idempotency_key=…, or leave both out"
+        )
     ms = parse_duration(ttl, name="idempotency_key_ttl")
     if ms <= 0:
         raise InvalidOptionError(f"idempotency_key_ttl={ttl!r} is no time at all")

@@ -38,6 +38,27 @@ TRANSITIONS: Final[Mapping[RunStatus | None, frozenset[RunStatus]]] = MappingPro
     }
 )
 
+_NOT_BEGUN: Final = frozenset({S.DELAYED, S.QUEUED})
+_OUTCOMES: Final = frozenset({S.COMPLETED, S.FAILED, S.CANCELED, S.CRASHED, S.EXPIRED, S.TIMED_OUT})
+
+RECORDED_TRANSITIONS: Final[Mapping[RunStatus | None, frozenset[RunStatus]]] = MappingProxyType(
+    {
+        # What the broker and a worker of Celery's do with a task is told afterwards, several steps
+        # at once, and not in order: a run may begin in any status, and skip any.
+        None: _NOT_BEGUN | {S.EXECUTING} | _OUTCOMES,
+        S.DELAYED: frozenset({S.QUEUED, S.EXECUTING}) | _OUTCOMES,
+        S.QUEUED: frozenset({S.DELAYED, S.EXECUTING}) | _OUTCOMES,
+        S.EXECUTING: _NOT_BEGUN | _OUTCOMES,
+        # Back from the end: the message is delivered once more, a silent process speaks again, or
+        # the task put another one in its place. A success is the last word on one message.
+        **{
+            status: (_NOT_BEGUN | {S.EXECUTING} | _OUTCOMES) - {status}
+            for status in sorted(_OUTCOMES)
+        },
+    }
+)
+"""The statuses of a recorded run; which one it has, its facts decide: `include/standing.lua`."""
+
 
 def allowed(before: RunStatus | None, after: RunStatus) -> bool:
     """Say whether a run may go from *before* (None: it does not exist yet) to *after*.
@@ -45,6 +66,11 @@ def allowed(before: RunStatus | None, after: RunStatus) -> bool:
     Staying where it is (a reschedule, a repeated cancel) is not a transition: the answer is no.
     """
     return after in TRANSITIONS[before]
+
+
+def allowed_recorded(before: RunStatus | None, after: RunStatus) -> bool:
+    """Say the same of a recorded run."""
+    return after in RECORDED_TRANSITIONS.get(before, frozenset())
 
 
 def mermaid() -> str:

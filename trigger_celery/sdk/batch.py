@@ -21,40 +21,75 @@ from trigger_celery.sdk.triggering import unvalidated
 from trigger_celery.store.op import Op
 
 
-def trigger(items: Iterable[Mapping[str, Any]], /) -> Op[BatchHandle]:
+def trigger(
+    items: Iterable[Mapping[str, Any]],
+    /,
+    *,
+    idempotency_key: batching.Keys | None = None,
+    idempotency_key_ttl: batching.TimeToLive | None = None,
+) -> Op[BatchHandle]:
     """Make a run for each of up to 1,000 items `{"id": task id, "payload": …, "options": {…}}`.
 
     An item whose payload is over the limit does not refuse the batch: its place is taken by a run
     that failed (SYSTEM_FAILURE), and the batch ends as PARTIAL_FAILED. Any other bad item
     refuses the whole batch before anything is stored. Raises BatchTriggerError when the server
     cannot be reached.
+
+    With an *idempotency_key* the batch that has the key already, for the same set of tasks, is
+    returned as it is, with `is_cached`: the items of this call are checked and dropped. Bare text
+    counts in the run, outside of one everywhere. It counts for *idempotency_key_ttl*, by default
+    30 days, as long as the batch is kept; that of an ABORTED batch is free again. Items without a
+    key of their own get `<key>-<index>`.
     """
-    return batching.batch_trigger(_by_id(items), "batch.trigger", strict=False)
+    return batching.batch_trigger(
+        _by_id(items), "batch.trigger", idempotency_key, idempotency_key_ttl, strict=False
+    )
 
 
 def trigger_and_wait(
-    items: Iterable[Mapping[str, Any]], /
+    items: Iterable[Mapping[str, Any]],
+    /,
+    *,
+    idempotency_key: batching.Keys | None = None,
+    idempotency_key_ttl: batching.TimeToLive | None = None,
 ) -> ResultOp[BatchResult[Any], list[Any]]:
     """Make the runs as `trigger` does and wait until all are final; results in the items' order.
 
-    A run that fails fails nothing else. Raises OutsideRunError outside of a run.
+    A run that fails fails nothing else. With an *idempotency_key* it waits for the batch that has
+    the key already, if there is one. Raises OutsideRunError outside of a run.
     """
-    return batching.batch_trigger_and_wait(_by_id(items), "batch.trigger_and_wait")
+    return batching.batch_trigger_and_wait(
+        _by_id(items), "batch.trigger_and_wait", idempotency_key, idempotency_key_ttl
+    )
 
 
-def trigger_by_task(items: Iterable[Mapping[str, Any]], /) -> Op[BatchHandle]:
+def trigger_by_task(
+    items: Iterable[Mapping[str, Any]],
+    /,
+    *,
+    idempotency_key: batching.Keys | None = None,
+    idempotency_key_ttl: batching.TimeToLive | None = None,
+) -> Op[BatchHandle]:
     """Make a run for each item `{"task": task object, "payload": …, "options": {…}}`.
 
     Payloads are validated by the tasks' schemas, here and now.
     """
-    return batching.batch_trigger(_by_task(items), "batch.trigger_by_task", strict=False)
+    return batching.batch_trigger(
+        _by_task(items), "batch.trigger_by_task", idempotency_key, idempotency_key_ttl, strict=False
+    )
 
 
 def trigger_by_task_and_wait(
-    items: Iterable[Mapping[str, Any]], /
+    items: Iterable[Mapping[str, Any]],
+    /,
+    *,
+    idempotency_key: batching.Keys | None = None,
+    idempotency_key_ttl: batching.TimeToLive | None = None,
 ) -> ResultOp[BatchResult[Any], list[Any]]:
     """Make the runs as `trigger_by_task` does and wait until all are final."""
-    return batching.batch_trigger_and_wait(_by_task(items), "batch.trigger_by_task_and_wait")
+    return batching.batch_trigger_and_wait(
+        _by_task(items), "batch.trigger_by_task_and_wait", idempotency_key, idempotency_key_ttl
+    )
 
 
 def retrieve(batch: str | BatchHandle) -> Op[Batch]:

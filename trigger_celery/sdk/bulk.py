@@ -95,7 +95,7 @@ def _announce(
         durable = current_durable()
         place = durable.step_name(call) if durable is not None else ""
         new = NewBulk(once("bulk", durable, place) or bulk_id(), kind, wanted, ids, shown, reason)
-        if durable is None or not durable.replaying:
+        if durable is None or not durable.had_before():
             yield from create_bulk(bound.scope, new)
         total = len(ids) if wanted is None else None
         return BulkAction(new.id, kind, BulkStatus.PENDING, name, total)

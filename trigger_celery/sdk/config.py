@@ -64,15 +64,15 @@ def define_config(
         on_success: `(payload, output, ctx)`.
         on_failure: `(payload, error, ctx)`.
         settings: further settings by name (`redis_url`, `env`, `worker_lease`, …).
-            `default_machine`, the older name of `machine`, and `retries={"default": …}`, that of
-            `default_retry`, warn.
+            `default_machine`, the older name of `machine`, and `retries={"enabled_in_dev": …,
+            "default": …}`, those of `retry_in_dev` and `default_retry`, warn.
 
     Raises ConfigurationError for a name that is no setting, DefinitionError for an unfit hook.
     """
     if "default_machine" in settings:
         _rename_default_machine(settings)
     if "retries" in settings:
-        default_retry = _old_retries(settings.pop("retries"), default_retry)
+        default_retry = _old_retries(settings, default_retry)
     for name in settings:
         if name not in _SETTING_NAMES:
             raise ConfigurationError(
@@ -111,17 +111,23 @@ def _rename_default_machine(settings: dict[str, Any]) -> None:
     warn_of_old_form("define_config(): default_machine is now called machine")
 
 
-def _old_retries(given: Any, default_retry: Any) -> Any:
-    if default_retry is not None:
-        raise ConfigurationError("define_config(): retries and default_retry are the same")
+def _old_retries(settings: dict[str, Any], default_retry: Any) -> Any:
+    given = settings.pop("retries")
+    if default_retry is not None or "retry_in_dev" in settings:
+        raise ConfigurationError(
+            "define_config(): retries are the same as default_retry and retry_in_dev"
+        )
     if not isinstance(given, Mapping) or set(given) - {"enabled_in_dev", "default"}:
         raise ConfigurationError(
             f"define_config(retries={given!r:.60}): write default_retry={{'max_attempts': 3}}"
         )
     policy = given.get("default")
-    shown = "" if policy is None else f": write default_retry={policy!r}"
-    no_switch = "; nothing switches retries off in dev" if "enabled_in_dev" in given else ""
-    warn_of_old_form(f"define_config(retries=…) is the form of earlier versions{shown}{no_switch}")
+    today = [] if policy is None else [f"default_retry={policy!r}"]
+    if "enabled_in_dev" in given:
+        settings["retry_in_dev"] = given["enabled_in_dev"]
+        today.append(f"retry_in_dev={given['enabled_in_dev']!r}")
+    shown = f": write {', '.join(today)}" if today else ""
+    warn_of_old_form(f"define_config(retries=…) is the form of earlier versions{shown}")
     return policy
 
 

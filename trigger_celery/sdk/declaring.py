@@ -17,6 +17,7 @@ from trigger_celery.errors import DefinitionError, UnknownTaskOptionError
 from trigger_celery.model import task_options as check
 from trigger_celery.model.duration import parse_duration
 from trigger_celery.model.retry import Retry
+from trigger_celery.model.schedule_options import EVERY, INTERVALS
 from trigger_celery.model.trigger_options import check_ttl
 
 T = TypeVar("T")
@@ -26,6 +27,8 @@ _OPTIONS = (
     "id", "retry", "queue", "max_duration", "ttl", "machine", "description", "worker_queue",
     *NAMES,
 )  # fmt: skip
+
+_FURTHER = {"schema_task": ("schema",), "scheduled_task": ("cron", "catch_up", "catch_up_limit")}
 
 
 def require_id(function: object, what: str, task_id: str) -> None:
@@ -38,13 +41,16 @@ def require_id(function: object, what: str, task_id: str) -> None:
 
 def refuse_unknown(unknown: Mapping[str, Any], what: str, task_id: str) -> None:
     """Refuse options that there are not. Raises UnknownTaskOptionError with the closest."""
-    options = (*_OPTIONS, "schema") if what == "schema_task" else _OPTIONS
+    options = (*_OPTIONS, *_FURTHER.get(what, ()))
     for word in unknown:
         if word in NAMES or word in RENAMED:
             continue
-        hint = (
-            " Use schema_task for that." if word == "schema" else meant(word, options, TASK_WORDS)
-        )
+        if word == "schema":
+            hint = " Use schema_task for that."
+        elif word in INTERVALS and what == "scheduled_task":
+            hint = f" It takes a cron: {EVERY}."
+        else:
+            hint = meant(word, options, TASK_WORDS)
         raise UnknownTaskOptionError(
             f"{what}(id={task_id!r}) has no option {word!r}.{hint} Options: {', '.join(options)}."
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from trigger_celery.bridge.context import Context
 from trigger_celery.bridge.signal import RunSignal
+from trigger_celery.model.schedule import SchedulePayload
 
 if TYPE_CHECKING:
     from trigger_celery.sdk.task import Task
@@ -73,6 +74,43 @@ class TaskDecorator(Protocol):
     def __call__(
         self, function: Callable[Concatenate[PayloadT, NamedP], OutputT], /
     ) -> Task[PayloadT, OutputT]: ...
+
+
+class ScheduledTaskDecorator(Protocol):
+    """What `scheduled_task(…)` returns: by hand it is triggered with nothing, or parts of a payload."""
+
+    @overload
+    def __call__(
+        self, function: _TakesPayloadAndMore[SchedulePayload, OutputT], /
+    ) -> Task[Mapping[str, Any] | None, OutputT]: ...
+    @overload
+    def __call__(
+        self, function: _TakesPayloadAndCtx[SchedulePayload, OutputT], /
+    ) -> Task[Mapping[str, Any] | None, OutputT]: ...
+    @overload
+    def __call__(
+        self, function: _TakesPayloadAndSignal[SchedulePayload, OutputT], /
+    ) -> Task[Mapping[str, Any] | None, OutputT]: ...
+    @overload
+    def __call__(
+        self, function: _TakesMore[OutputT], /
+    ) -> Task[Mapping[str, Any] | None, OutputT]: ...
+    @overload
+    def __call__(
+        self, function: _TakesCtx[OutputT], /
+    ) -> Task[Mapping[str, Any] | None, OutputT]: ...
+    @overload
+    def __call__(
+        self, function: _TakesSignal[OutputT], /
+    ) -> Task[Mapping[str, Any] | None, OutputT]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[], OutputT], /
+    ) -> Task[Mapping[str, Any] | None, OutputT]: ...
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[SchedulePayload, NamedP], OutputT], /
+    ) -> Task[Mapping[str, Any] | None, OutputT]: ...
 
 
 class SchemaTaskDecorator(Protocol):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from trigger_celery.engine.querying import not_found
 from trigger_celery.errors import InvalidOptionError
-from trigger_celery.model.ids import is_run_id
+from trigger_celery.model.ids import GivenRunId, is_run_id
 from trigger_celery.model.run import Run
 
 
@@ -27,10 +27,14 @@ class RunHandle:
 
 @dataclass(frozen=True, slots=True)
 class BatchHandle:
-    """The id of a batch and its runs, in the order of its items."""
+    """The id of a batch and its runs, in the order of its items.
+
+    `is_cached`: the batch was there before, found by its idempotency key.
+    """
 
     id: str
     runs: tuple[RunHandle, ...]
+    is_cached: bool = False
 
     @property
     def batch_id(self) -> str:
@@ -44,13 +48,16 @@ class BatchHandle:
 
 
 def id_of(run: str | RunHandle | Run) -> str:
-    """Return the id of a run that is given in any form. Raises RunNotFoundError."""
+    """Return the id of a run that is given in any form. Raises RunNotFoundError.
+
+    The id of a task of Celery's stands for the run that was recorded of it.
+    """
     run_id = getattr(run, "id", run)
     if not isinstance(run_id, str):
         raise InvalidOptionError(
             f"{run!r} is not a run: pass the id that trigger returned (run_…), a handle or a Run"
         )
-    if not is_run_id(run_id):
+    if not is_run_id(run_id) and (not run_id or run_id.startswith("run_")):
         # Nothing with such a name can exist: the answer is the same as for an unknown run.
         raise not_found(run_id)
-    return run_id
+    return run_id if is_run_id(run_id) else GivenRunId(run_id)

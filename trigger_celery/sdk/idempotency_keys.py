@@ -66,7 +66,7 @@ def reset(
     def flow() -> Flow[None]:
         durable = current_durable()
         meant = made or _scoped(parts, scope, parent_run_id, attempt_number)
-        if durable is not None and durable.replaying:
+        if durable is not None and durable.had_before():
             return
         if not (yield from admission.reset_key(bound.scope, task_id, meant)):
             raise IdempotencyKeyNotFoundError(

@@ -149,7 +149,7 @@ class TaskLogger:
         execution: Any = context.current_execution.get()
         log: RunLog | None = None
         if execution is not None:
-            if execution.durable.replaying:
+            if execution.durable.had_before(said=True):
                 return  # it was said before the run waited
             log = log_of(execution)
             if log is not None and RANKS[level] < log.rank:
@@ -166,7 +166,7 @@ class TaskLogger:
             attributes = _REDACTION.attributes(extra) if log is None else log.attributes(extra)
         problem = _triple(exc_info) if exc_info else None
         if log is not None:
-            log.add(
+            log.put(
                 level,
                 text,
                 attributes,

@@ -172,7 +172,7 @@ def _change_environment(
 def _once(change: Flow[_T], look: Flow[_T]) -> Flow[_T]:
     """Make a change; a run that is executed again, and made it before it waited, only looks."""
     durable = current_durable()
-    return (yield from look if durable is not None and durable.replaying else change)
+    return (yield from look if durable is not None and durable.had_before() else change)
 
 
 def _name(queue: QueueName | None, task: str | None) -> str:

@@ -54,10 +54,15 @@ def replay(run: str | RunHandle | Run, *, payload: Any = SAME, **options: Any) -
         name = durable.step_name(f"runs.replay {old}") if durable is not None else ""
         new = once("run", durable, name) or run_id()
         [original] = yield from read_originals(bound.scope, [old])
-        if durable is not None and durable.replaying:
+        if durable is not None and durable.had_before():
             return RunHandle(new, "" if original is None else original.task)
         if original is None:
             raise not_found(old)
+        if original.recorded:
+            raise StateError(
+                f"run {old} is recorded: what is kept of its arguments is masked, so it is not sent "
+                f"again. Call the task itself: app.send_task({original.task!r}, args, kwargs)"
+            )
         if original.payload is None:
             raise StateError(
                 f"run {old} was kept without its payload, because its item of a batch could not be "

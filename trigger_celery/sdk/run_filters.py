@@ -11,9 +11,10 @@ from trigger_celery.errors import InvalidOptionError, closest
 from trigger_celery.model.batch import Batch
 from trigger_celery.model.bulk import BulkAction
 from trigger_celery.model.duration import parse_duration
-from trigger_celery.model.ids import is_batch_id, is_bulk_id, is_run_id
+from trigger_celery.model.ids import is_batch_id, is_bulk_id, is_run_id, is_schedule_id
 from trigger_celery.model.machine import check_machine
 from trigger_celery.model.run import Run, RunStatus
+from trigger_celery.model.schedule import Schedule
 from trigger_celery.model.trigger_options import check_version
 from trigger_celery.sdk.handle import BatchHandle, RunHandle
 
@@ -35,6 +36,7 @@ class RunFilters(TypedDict, total=False):
     parent: SomeRun | None
     root: SomeRun | None
     bulk_action: str | BulkAction | None
+    schedule: str | Schedule | None
     is_test: bool | None
     created_from: datetime | None
     created_to: datetime | None
@@ -76,6 +78,7 @@ def filter_of(given: Mapping[str, Any], call: str = "runs.list") -> RunFilter:
         parent=_one(get("parent"), "parent", is_run_id, call),
         root=_one(get("root"), "root", is_run_id, call),
         bulk_action=_one(get("bulk_action"), "bulk_action", is_bulk_id, call),
+        schedule=_one(get("schedule"), "schedule", is_schedule_id, call),
         is_test=is_test,
         created_from=_since(given, call),
         created_to=_moment(get("created_to"), call),
@@ -108,7 +111,9 @@ def _one(value: Any, name: str, fits: Any, call: str) -> str:
         return ""
     found = getattr(value, "id", value)
     if not fits(found):
-        kind = {"batch": "batch", "bulk_action": "bulk action"}.get(name, "run")
+        kind = {"batch": "batch", "bulk_action": "bulk action", "schedule": "schedule"}.get(
+            name, "run"
+        )
         raise InvalidOptionError(f"{call}: {name}={value!r} is not the id of a {kind}")
     return str(found)
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 
 from trigger_celery.engine.listing import RunPage
-from trigger_celery.errors import SyncInAsyncError
+from trigger_celery.errors import InvalidOptionError, SyncInAsyncError
 from trigger_celery.model.run import Run
 from trigger_celery.store.op import Flow, Op
 from trigger_celery.store.store import Store
@@ -55,3 +55,10 @@ class RunList(Op[RunPage]):
             page = await self._pages.run_async(self._page(page.next_cursor))
             for run in page:
                 yield run
+
+
+def after_of(after: str | None, cursor: str | None, call: str) -> str | None:
+    """Return the cursor behind which a page begins. Raises InvalidOptionError for two of them."""
+    if after is not None and cursor is not None and after != cursor:
+        raise InvalidOptionError(f"{call}: after and cursor are the same; pass one of them")
+    return cursor if after is None else after

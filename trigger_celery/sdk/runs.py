@@ -7,7 +7,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from trigger_celery.bridge import context
-from trigger_celery.bridge.durable import current_durable, durable_wait
+from trigger_celery.bridge.blocking import durable_wait
+from trigger_celery.bridge.durable import current_durable
+from trigger_celery.bridge.revoking import revoke
 from trigger_celery.engine import admission, cancelling, querying, tagging
 from trigger_celery.engine.batching import no_batch
 from trigger_celery.engine.listing import RunPage, list_runs
@@ -23,6 +25,7 @@ from trigger_celery.model.duration import parse_delay, parse_duration
 from trigger_celery.model.ids import is_batch_id
 from trigger_celery.model.log_line import check_level
 from trigger_celery.model.run import Run, RunStatus
+from trigger_celery.model.schedule import Schedule
 from trigger_celery.model.task_options import check_metadata, check_tags
 from trigger_celery.model.wait import WaitInfo
 from trigger_celery.sdk import bulk as bulk
@@ -30,7 +33,7 @@ from trigger_celery.sdk.handle import BatchHandle, RunHandle, id_of
 from trigger_celery.sdk.log_lines import LogLines
 from trigger_celery.sdk.replaying import replay as replay
 from trigger_celery.sdk.run_filters import NAMES, SomeRun, TagMode, filter_of, texts_of
-from trigger_celery.sdk.run_list import RunList
+from trigger_celery.sdk.run_list import RunList, after_of
 from trigger_celery.sdk.subscriptions import RunSubscription
 from trigger_celery.sdk.triggering import patience
 from trigger_celery.store.op import Flow, Op
@@ -53,8 +56,8 @@ def poll(run: str | RunHandle | Run, *, timeout: str | float | timedelta | None 
     The timeout is seconds or a duration such as "20s"; None waits for ever.
 
     Told of the end as it happens; asks by itself at growing intervals in case the news is lost. In
-    a run, without a timeout, it is a wait like any other: no slot is held. Waiting there for the
-    run itself or one that waits for it raises WaitCycleError.
+    a run, without a timeout, it is a wait like any other: no slot is held, unless what it waits for
+    is a recorded run. Waiting there for the run itself or one that waits for it raises WaitCycleError.
     """
     bound = context.current()
     run_id, limit = id_of(run), patience(timeout)
@@ -62,10 +65,12 @@ def poll(run: str | RunHandle | Run, *, timeout: str | float | timedelta | None 
     def flow() -> Flow[Run]:
         durable = current_durable()
         if durable is not None and limit is None:
-            yield from querying.read_run(bound.scope, run_id)
-            call = f"runs.poll {run_id}"
-            info = WaitInfo("task", run_id=run_id)
-            yield from durable_wait(durable, bound.scope, durable.begin(call), call, run_id, info)
+            run = yield from querying.read_run(bound.scope, run_id)
+            if not run.recorded:
+                call = f"runs.poll {run_id}"
+                info = WaitInfo("task", run_id=run_id)
+                path = durable.begin(call)
+                yield from durable_wait(durable, bound.scope, path, call, run_id, info)
         return (yield from querying.wait_for_end(bound.scope, run_id, limit))
 
     return bound.op(flow(), "runs.poll")
@@ -77,13 +82,19 @@ def cancel(run: str | RunHandle | Run, *, reason: str = "Canceled by user") -> O
     It is CANCELED at once. Code that executes it is told: `signal` is aborted, `on_cancel` hooks
     are called, and after 30 seconds at the latest it is stopped; what it still returns does not
     count. Sync code sees it at its next call of the library. Raises RunNotFoundError.
+
+    A recorded run is Celery's: its message is revoked, and the run is CANCELED when a worker throws
+    it away. Raises StateError for one that executes.
     """
     bound = context.current()
     run_id = id_of(run)
 
     def flow() -> Flow[Run]:
         yield from cancelling.cancel_run(bound.scope, run_id, reason, bound.settings.run_retention)
-        return (yield from querying.read_run(bound.scope, run_id))
+        run = yield from querying.read_run(bound.scope, run_id)
+        if run.recorded and not run.is_completed:
+            yield from revoke(bound, run)
+        return run
 
     return bound.op(flow(), "runs.cancel")
 
@@ -100,10 +111,15 @@ def reschedule(run: str | RunHandle | Run, *, delay: str | float | timedelta | d
 
     def flow() -> Flow[Run]:
         durable = current_durable()
-        if durable is None or not durable.replaying:
+        if durable is None or not durable.had_before():
             answer = yield from admission.reschedule_run(bound.scope, run_id, due)
             if answer == "gone":
                 raise querying.not_found(run_id)
+            if answer == "recorded":
+                raise StateError(
+                    f"run {run_id} is recorded: its message waits in Celery, which cannot move its "
+                    "time. Cancel it, and call the task again with another countdown or eta"
+                )
             if answer != "ok":
                 raise StateError(
                     f"run {run_id} is {answer}: only a run that is still DELAYED can be rescheduled"
@@ -124,7 +140,7 @@ def add_tags(run: str | RunHandle | Run, tags: str | Iterable[str]) -> Op[Run]:
 
     def flow() -> Flow[Run]:
         durable = current_durable()
-        if durable is None or not durable.replaying:
+        if durable is None or not durable.had_before():
             yield from tagging.add_tags(bound.scope, run_id, checked)
         return (yield from querying.read_run(bound.scope, run_id))
 
@@ -142,7 +158,7 @@ def update_metadata(run: str | RunHandle | Run, metadata: dict[str, Any]) -> Op[
 
     def flow() -> Flow[dict[str, Any]]:
         durable = current_durable()
-        if durable is not None and durable.replaying:
+        if durable is not None and durable.had_before():
             return (yield from querying.read_run(bound.scope, run_id)).metadata or {}
         return (yield from replace_metadata(bound.scope, run_id, text))
 
@@ -259,6 +275,7 @@ def list(
     parent: SomeRun | None = None,
     root: SomeRun | None = None,
     bulk_action: str | BulkAction | None = None,
+    schedule: str | Schedule | None = None,
     is_test: bool | None = None,
     created_from: datetime | None = None,
     created_to: datetime | None = None,
@@ -266,6 +283,7 @@ def list(
     limit: int = 20,
     after: str | None = None,
     before: str | None = None,
+    cursor: str | None = None,
     **unknown: Any,
 ) -> RunList:
     """Return a page of runs, newest first, without payloads and outputs.
@@ -274,24 +292,26 @@ def list(
 
     Each filter takes one value or several (at most 50), which mean any of them; with
     `tag_mode="all"` a run must have all tags. Different filters must all fit. *parent* gives the
-    children of a run, *root* all runs below it. *version* and *machine* are what the trigger set.
+    children of a run, *root* all runs below it, *schedule* the
+    runs that a schedule made. *version* and *machine* are what the trigger set.
     *period* ("1h", "7d", seconds) counts back from now. *limit* is 1 to 100. Pass
     `page.next_cursor` as *after* for older runs, `page.previous_cursor` as *before* for newer ones;
-    None is the end.
+    None is the end. *cursor* is another word for *after*.
     """
     given = {name: value for name, value in locals().items() if name in NAMES}
     for word in unknown:
-        pages = ("after", "before", "limit")
+        pages = ("after", "before", "cursor", "limit")
         raise InvalidOptionError(
             f"runs.list has no filter {word!r}.{closest(word, (*NAMES, *pages))} "
             f"Filters: {', '.join(NAMES)}. Pages: {', '.join(pages)}."
         )
     wanted = filter_of(given)
+    first = after_of(after, cursor, "runs.list")
     bound = context.current()
 
-    def page(cursor: str | None) -> Flow[RunPage]:
-        if cursor is None:
-            return list_runs(bound.scope, wanted, limit, after, before)
-        return list_runs(bound.scope, wanted, limit, cursor)
+    def page(following: str | None) -> Flow[RunPage]:
+        if following is None:
+            return list_runs(bound.scope, wanted, limit, first, before)
+        return list_runs(bound.scope, wanted, limit, following)
 
     return RunList(bound.store, page)

@@ -103,7 +103,7 @@ class Stream(Generic[T]):
         def flow() -> Flow[None]:
             if durable is not None:
                 durable.parking.check()
-                if durable.replaying:
+                if durable.had_before():
                     return
             yield from engine.append(to, [text])
 
@@ -237,7 +237,7 @@ def start_pipe(
     """Begin a pipe; in a replay, before the resume point, one that sends nothing."""
     bound, durable = context.current(), durable_here()
     to = _address(check_name(name), target, durable)
-    replaying = durable is not None and durable.replaying
+    sent_before = durable is not None and durable.had_before()
     if durable is not None:
         durable.parking.check()
     if not isinstance(source, AsyncIterable | Iterable):
@@ -245,7 +245,7 @@ def start_pipe(
             f"streams.pipe({source!r:.60}): a source is an iterable or an async iterable, such as "
             "a generator that was called"
         )
-    outbox, stream = Outbox(bound.store, None if replaying else to), PipedStream[T]()
+    outbox, stream = Outbox(bound.store, None if sent_before else to), PipedStream[T]()
     Piping(outbox, stream).start(source)
     if durable is not None:
         durable.pipes = [one for one in durable.pipes or () if not one.is_done or one.error]

@@ -30,7 +30,7 @@ def add(tags: str | Iterable[str]) -> Op[None]:
     def flow() -> Flow[None]:
         durable = require_run("tags.add()")
         durable.parking.check()
-        if durable.replaying:
+        if durable.had_before():
             return
         if not (yield from tagging.add_tags(bound.scope, durable.run_id, checked, durable.epoch)):
             durable.parking.check()

@@ -120,33 +120,63 @@ class Task(Generic[PayloadT, OutputT]):
         """
         return triggering.trigger_and_wait(self._definition, self._definition.id, payload, options)
 
-    def batch_trigger(self, items: Iterable[BatchItem | Mapping[str, Any]], /) -> Op[BatchHandle]:
+    def batch_trigger(
+        self,
+        items: Iterable[BatchItem | Mapping[str, Any]],
+        /,
+        *,
+        idempotency_key: batching.Keys | None = None,
+        idempotency_key_ttl: batching.TimeToLive | None = None,
+    ) -> Op[BatchHandle]:
         """Make a run for each item, in one pipeline: up to 1,000 items.
 
         An item is `{"payload": …, "options": {…}}` or a `BatchItem`. One bad item refuses the
-        whole batch before anything is stored.
+        whole batch before anything is stored. With an *idempotency_key* the same call again
+        returns the same batch, `is_cached`; see `batch.trigger`.
         """
-        return batching.batch_trigger(self._targets(items), "batch_trigger", strict=True)
+        return batching.batch_trigger(
+            self._targets(items),
+            "batch_trigger",
+            idempotency_key,
+            idempotency_key_ttl,
+            strict=True,
+        )
 
     @overload
     def batch_trigger_and_wait(
         self: Task[PayloadT, Coroutine[Any, Any, ValueT]],
         items: Iterable[BatchItem | Mapping[str, Any]],
         /,
+        *,
+        idempotency_key: batching.Keys | None = None,
+        idempotency_key_ttl: batching.TimeToLive | None = None,
     ) -> ResultOp[BatchResult[ValueT], list[ValueT]]: ...
     @overload
     def batch_trigger_and_wait(
-        self: Task[PayloadT, ValueT], items: Iterable[BatchItem | Mapping[str, Any]], /
+        self: Task[PayloadT, ValueT],
+        items: Iterable[BatchItem | Mapping[str, Any]],
+        /,
+        *,
+        idempotency_key: batching.Keys | None = None,
+        idempotency_key_ttl: batching.TimeToLive | None = None,
     ) -> ResultOp[BatchResult[ValueT], list[ValueT]]: ...
     def batch_trigger_and_wait(
-        self, items: Iterable[BatchItem | Mapping[str, Any]], /
+        self,
+        items: Iterable[BatchItem | Mapping[str, Any]],
+        /,
+        *,
+        idempotency_key: batching.Keys | None = None,
+        idempotency_key_ttl: batching.TimeToLive | None = None,
     ) -> ResultOp[BatchResult[Any], list[Any]]:
         """Make a child run for each item and wait until all are final. Only in a run.
 
         Results come in the order of the items; a run that fails fails nothing else, and so it is
-        with an item whose payload is too large. Raises OutsideRunError.
+        with an item whose payload is too large. It waits for the batch that has the
+        *idempotency_key* already, if there is one. Raises OutsideRunError.
         """
-        return batching.batch_trigger_and_wait(self._targets(items), "batch_trigger_and_wait")
+        return batching.batch_trigger_and_wait(
+            self._targets(items), "batch_trigger_and_wait", idempotency_key, idempotency_key_ttl
+        )
 
     def _targets(self, items: Iterable[Any]) -> list[tuple[batching.Target, BatchItem]]:
         target = (self._definition, self._definition.id)
@@ -158,21 +188,46 @@ class Task(Generic[PayloadT, OutputT]):
         return result
 
     def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> AsyncResult[Any]:
-        """Make a run as Celery's `apply_async` does; takes countdown, eta and trigger options."""
+        """Make a run as Celery's `apply_async` does; takes its options and those of a trigger."""
         result: AsyncResult[Any] = self._celery_task().apply_async(args, kwargs, **options)
         return result
 
     def _celery_task(self) -> Any:
         return context.current().app.tasks[self._definition.id]
 
-    def __getattr__(self, name: str) -> Any:
-        if name in ("s", "si", "signature", "subtask", "chunks", "map", "starmap"):
-            raise AttributeError(
-                f"task {self._definition.id!r} has no .{name}(): signatures, chains, groups and "
-                "chords of @task functions are not supported. Trigger it from the code that "
-                "would have built the chain, or use batch_trigger for a group."
-            )
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    def s(self, *args: Any, **kwargs: Any) -> Any:
+        """Return Celery's signature of a call with this payload, for chains, groups and chords."""
+        return self._celery_task().s(*args, **kwargs)
+
+    def si(self, *args: Any, **kwargs: Any) -> Any:
+        """Return Celery's immutable signature: in a chain it does not get the result before it."""
+        return self._celery_task().si(*args, **kwargs)
+
+    def signature(self, args: Any = None, *more: Any, **options: Any) -> Any:
+        """Return Celery's signature, with the options of `apply_async`."""
+        return self._celery_task().signature(args, *more, **options)
+
+    subtask = signature
+
+    def map(self, it: Iterable[Any]) -> Any:
+        """Return a group with one run an item. Its result is the list of their outputs."""
+        return self._celery_task().map(it)
+
+    def starmap(self, it: Iterable[Any]) -> Any:
+        """Return a group with one run an item, which is `(payload,)`."""
+        return self._celery_task().starmap(it)
+
+    def chunks(self, it: Iterable[Any], n: int) -> Any:
+        """Return a group with a group for every *n* items, each `(payload,)`."""
+        return self._celery_task().chunks(it, n)
+
+    def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        """Execute the function here and now, as Celery's `apply` does; returns an EagerResult."""
+        return self._celery_task().apply(args, kwargs, **options)
+
+    def AsyncResult(self, task_id: str, **kwargs: Any) -> Any:  # noqa: N802 - Celery's name
+        """Return Celery's result of a run, by the id that `delay` or `trigger` gave."""
+        return self._celery_task().AsyncResult(task_id, **kwargs)
 
     def __repr__(self) -> str:
         return f"<Task {self._definition.id!r} at {self._definition.place}>"

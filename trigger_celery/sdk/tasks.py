@@ -8,6 +8,7 @@ from typing import Any
 
 from trigger_celery.bridge import context, durable
 from trigger_celery.bridge.old_forms import warn_of_old_form
+from trigger_celery.bridge.placing import placed
 from trigger_celery.bridge.request import build_run
 from trigger_celery.bridge.tracing import send, sent_flow
 from trigger_celery.engine import querying
@@ -38,21 +39,44 @@ def trigger_and_wait(
     return triggering.trigger_and_wait(triggering.unvalidated(task_id), task_id, payload, options)
 
 
-def batch_trigger(task_id: str, items: Iterable[BatchItem | Mapping[str, Any]]) -> Op[BatchHandle]:
-    """Make a run of the task for each of up to 1,000 items, in one pipeline."""
+def batch_trigger(
+    task_id: str,
+    items: Iterable[BatchItem | Mapping[str, Any]],
+    *,
+    idempotency_key: batching.Keys | None = None,
+    idempotency_key_ttl: batching.TimeToLive | None = None,
+) -> Op[BatchHandle]:
+    """Make a run of the task for each of up to 1,000 items, in one pipeline.
+
+    With an *idempotency_key* the same call again returns the same batch; see `batch.trigger`.
+    """
     target = (triggering.unvalidated(task_id), task_id)
     return batching.batch_trigger(
-        [(target, item) for item in batch_items(items)], "tasks.batch_trigger", strict=True
+        [(target, item) for item in batch_items(items)],
+        "tasks.batch_trigger",
+        idempotency_key,
+        idempotency_key_ttl,
+        strict=True,
     )
 
 
 def batch_trigger_and_wait(
-    task_id: str, items: Iterable[BatchItem | Mapping[str, Any]]
+    task_id: str,
+    items: Iterable[BatchItem | Mapping[str, Any]],
+    *,
+    idempotency_key: batching.Keys | None = None,
+    idempotency_key_ttl: batching.TimeToLive | None = None,
 ) -> ResultOp[BatchResult[Any], list[Any]]:
-    """Make a child run for each item and wait until all are final, in a run."""
+    """Make a child run for each item and wait until all are final, in a run.
+
+    It waits for the batch that has the *idempotency_key* already, if there is one.
+    """
     target = (triggering.unvalidated(task_id), task_id)
     return batching.batch_trigger_and_wait(
-        [(target, item) for item in batch_items(items)], "tasks.batch_trigger_and_wait"
+        [(target, item) for item in batch_items(items)],
+        "tasks.batch_trigger_and_wait",
+        idempotency_key,
+        idempotency_key_ttl,
     )
 
 
@@ -85,7 +109,7 @@ def trigger_and_poll(
         if limit is None and durable.current_durable() is not None:
             result = yield from triggering.child_flow(bound, run, "trigger_and_poll")
             return (yield from querying.read_run(bound.scope, result.id))
-        origin = triggering.placed(run, "trigger_and_poll")
+        origin = placed(run, "trigger_and_poll")
         sent = send(bound, origin, origin.path, (run,))
         made_at = origin if sent is None else sent.origin
         flow = create_watched_run(bound.scope, run, retention, limit, made_at)

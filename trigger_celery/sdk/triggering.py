@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
-from hashlib import sha1
 from typing import Any
 
 from trigger_celery.bridge import context
 from trigger_celery.bridge.binding import TriggerCelery
-from trigger_celery.bridge.durable import current_durable, durable_wait, require_run
+from trigger_celery.bridge.blocking import durable_wait
+from trigger_celery.bridge.durable import current_durable, require_run
+from trigger_celery.bridge.placing import asked, placed
 from trigger_celery.bridge.registry import REGISTRY, TaskDefinition
 from trigger_celery.bridge.request import build_run
 from trigger_celery.bridge.tracing import send, sent_flow
 from trigger_celery.engine.querying import read_outcomes
 from trigger_celery.engine.triggering import (
-    NOWHERE,
     NewRun,
-    Origin,
     create_call,
     create_run,
     may_be_put_away,
@@ -39,45 +38,36 @@ def trigger(
     bound = context.current()
     run = build_run(bound, definition, task_id, payload, options)
 
-    def flow() -> Flow[RunHandle]:
-        origin = placed(run, "trigger")
-        sent = send(bound, origin, origin.path, (run,))
-        if sent is None:
-            made = yield from create_run(bound.scope, run, bound.settings.run_retention, origin)
-        else:
-            retention = bound.settings.run_retention
-            made = yield from sent.around(create_run(bound.scope, run, retention, sent.origin))
-        return RunHandle(made.id, task_id, made.is_cached)
-
-    return bound.op(flow(), "trigger")
+    return bound.op(_creation(bound, run), "trigger")
 
 
-def placed(run: NewRun, how: str) -> Origin:
-    """Return where a run is made. In a run it gets the id of its place, the same in a replay."""
-    durable = current_durable()
-    if durable is None:
-        return NOWHERE
-    call = asked(how, run)
-    path, _ = durable.begin(call)
-    run.id = durable.id_of("run", path)
-    return durable.origin(path, call)
+def trigger_later(
+    definition: TaskDefinition | None, task_id: str, payload: Any, options: Mapping[str, Any]
+) -> tuple[str, Callable[[], Op[RunHandle]]]:
+    """Return the id of a run to come, and what makes it; bad input raises now.
+
+    In a run it has its place from now on, and is recorded when it is made: if it never is, a
+    replay finds nothing that it misses.
+    """
+    bound = context.current()
+    run = build_run(bound, definition, task_id, payload, options)
+    durable, path = current_durable(), ""
+    if durable is not None:
+        path = durable.scope_of("trigger").next_path()
+        run.id = durable.id_of("run", path)
+    return run.id, lambda: bound.op(_creation(bound, run, path), "trigger")
 
 
-SHOWN = 60
-"""Characters of a payload that a replay shows when it differs."""
-
-
-def asked(how: str, *runs: NewRun) -> str:
-    """Return what a run asks for when it makes runs, to be compared when it is replayed."""
-    if len(runs) == 1 and len(runs[0].payload.data) <= SHOWN:
-        return f"{how} {runs[0].placement.task} {runs[0].payload.data}".replace("\x1f", " ")
-    digest = sha1(usedforsecurity=False)
-    for run in runs:
-        digest.update(f"{run.placement.task}\x1f{run.payload.data}\x1f".encode())
-    what = f"{len(runs)} runs"
-    if len(runs) == 1:
-        what = f"{runs[0].placement.task} {runs[0].payload.data[:SHOWN]}…".replace("\x1f", " ")
-    return f"{how} {what} #{digest.hexdigest()[:12]}"
+def _creation(bound: TriggerCelery, run: NewRun, path: str = "") -> Flow[RunHandle]:
+    """Make one run; in a run at the next place, or at the one it was given."""
+    origin = placed(run, "trigger", path)
+    sent = send(bound, origin, origin.path, (run,))
+    if sent is None:
+        made = yield from create_run(bound.scope, run, bound.settings.run_retention, origin)
+    else:
+        retention = bound.settings.run_retention
+        made = yield from sent.around(create_run(bound.scope, run, retention, sent.origin))
+    return RunHandle(made.id, run.placement.task, made.is_cached)
 
 
 def trigger_and_wait(

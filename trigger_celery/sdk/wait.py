@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeVar, overload
-
-from pydantic import TypeAdapter, ValidationError
-from pydantic.errors import PydanticUserError
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from trigger_celery.bridge import context
 from trigger_celery.bridge.binding import TriggerCelery
-from trigger_celery.bridge.durable import Durable, current_durable, durable_wait, require_run
+from trigger_celery.bridge.blocking import durable_wait
+from trigger_celery.bridge.durable import Durable, current_durable, require_run
 from trigger_celery.bridge.old_forms import warn_of_old_form
 from trigger_celery.bridge.typed_dicts import readable
 from trigger_celery.engine import waitpoints
@@ -37,7 +35,11 @@ from trigger_celery.model.task_options import (
 from trigger_celery.model.wait import WaitInfo
 from trigger_celery.model.waitpoint import Token, TokenStatus
 from trigger_celery.sdk.results import ResultOp, TokenResult
+from trigger_celery.sdk.run_list import after_of
 from trigger_celery.store.op import Call, Flow, Op
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 T = TypeVar("T")
 
@@ -73,7 +75,7 @@ def for_duration(
     ms = _length(duration, units)
     info_date = datetime.now(UTC) + timedelta(milliseconds=ms)
     key = check_idempotency_key(idempotency_key)
-    ttl = check_idempotency_ttl(idempotency_key_ttl, waitpoints.KEY_TTL_MS)
+    ttl = check_idempotency_ttl(idempotency_key_ttl, waitpoints.KEY_TTL_MS, idempotency_key)
     return _date_op("wait.for_duration", Delay(ms, None), info_date, key, ttl)
 
 
@@ -96,7 +98,7 @@ def until(
         )
     at = datetime.fromtimestamp(delay.at_ms / 1000, UTC)
     key = check_idempotency_key(idempotency_key)
-    ttl = check_idempotency_ttl(idempotency_key_ttl, waitpoints.KEY_TTL_MS)
+    ttl = check_idempotency_ttl(idempotency_key_ttl, waitpoints.KEY_TTL_MS, idempotency_key)
     return _date_op("wait.until", delay, at, key, ttl, refuse_past=throw_if_in_the_past)
 
 
@@ -121,7 +123,7 @@ def create_token(
     if timeout is not None:
         due = parse_delay(timeout, name="timeout")
     key = check_idempotency_key(idempotency_key)
-    ttl = check_idempotency_ttl(idempotency_key_ttl, waitpoints.KEY_TTL_MS)
+    ttl = check_idempotency_ttl(idempotency_key_ttl, waitpoints.KEY_TTL_MS, idempotency_key)
     checked = check_tags(tags)
     bound = context.current()
 
@@ -240,17 +242,19 @@ def list_tokens(
     created_to: datetime | None = None,
     period: str | float | None = None,
     limit: int = 20,
+    after: str | None = None,
     cursor: str | None = None,
 ) -> Op[TokenPage]:
     """Return a page of tokens, newest first; filters are those of `runs.list`.
 
-    *limit* is 1 to 100; pass `page.next_cursor` as *cursor* for the next page.
+    *limit* is 1 to 100; pass `page.next_cursor` as *after*, or *cursor*, for the next page.
     """
     if type(limit) is not int or not 1 <= limit <= 100:
         raise InvalidOptionError(f"limit={limit!r}: a page has 1 to 100 tokens")
     if period is not None:
         ago = timedelta(milliseconds=parse_duration(period, name="period"))
         created_from = datetime.now(UTC) - ago
+    first = after_of(after, cursor, "wait.list_tokens")
     texts = (status,) if isinstance(status, str) else tuple(status or ())
     wanted = TokenFilter(
         statuses=tuple(_status(text) for text in texts),
@@ -264,7 +268,7 @@ def list_tokens(
     bound = context.current()
 
     def flow() -> Flow[TokenPage]:
-        found, following = yield from waitpoints.list_tokens(bound.scope, wanted, limit, cursor)
+        found, following = yield from waitpoints.list_tokens(bound.scope, wanted, limit, first)
         return TokenPage(found, following)
 
     return bound.op(flow(), "wait.list_tokens")
@@ -368,6 +372,9 @@ def _token_flow(
 
 
 def _adapter(result_type: Any) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter  # it is large, and most processes validate nothing
+    from pydantic.errors import PydanticUserError
+
     try:
         return TypeAdapter(readable(result_type))
     except PydanticUserError as problem:
@@ -379,6 +386,8 @@ def _adapter(result_type: Any) -> TypeAdapter[Any]:
 def _fitting(token: Token, adapter: TypeAdapter[Any] | None) -> Any:
     if adapter is None:
         return token.output
+    from pydantic import ValidationError
+
     try:
         return adapter.validate_python(token.output)
     except ValidationError as problem:

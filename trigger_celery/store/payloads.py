@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import secrets
 import shutil
 import tempfile
 import time
@@ -83,6 +84,24 @@ class PayloadStore:
     def delete(self, owners: Sequence[str]) -> None:
         """Delete everything that belongs to runs and tokens. Raises PayloadStoreError."""
         _at_once(self._delete, owners)
+
+    def try_out(self) -> None:
+        """Write a small object, read it and delete it. Raises PayloadStoreError."""
+        folder, data = f"check-{secrets.token_hex(8)}", b"trigger_celery was here"
+        name = f"{folder}/object"
+        try:
+            self._patiently("written", name, lambda path: self._place.write(path, data))
+            if self._patiently("read", name, self._place.read) != data:
+                raise PayloadStoreError(
+                    f"the payload store {self.shown} gave back something else than was written"
+                )
+        except FileNotFoundError as problem:
+            raise PayloadStoreError(
+                f"the payload store {self.shown} does not have what was just written to it"
+            ) from problem
+        finally:
+            with suppress(PayloadStoreError):
+                self._patiently("deleted", folder, self._place.delete)
 
     def _keep(self, item: tuple[str, Packet]) -> Packet:
         owner, packet = item

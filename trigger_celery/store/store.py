@@ -10,6 +10,7 @@ from trigger_celery.errors import SyncInAsyncError
 from trigger_celery.store.aio import AsyncBlockingReader, AsyncRunner
 from trigger_celery.store.checks import require_fit
 from trigger_celery.store.connection import async_factory, parse_address, sync_factory
+from trigger_celery.store.green_loop import GreenLoop
 from trigger_celery.store.notify import AsyncNotifier, SyncNotifier
 from trigger_celery.store.op import Call, Flow
 from trigger_celery.store.payloads import PayloadStore
@@ -56,15 +57,16 @@ class Store:
     def run_sync(self, flow: Flow[T]) -> T:
         """Run a flow and block. Raises SyncInAsyncError inside a running event loop."""
         try:
-            asyncio.get_running_loop()
+            loop = asyncio.get_running_loop()
         except RuntimeError:
             pass  # and not in here, or every error of the flow would be shown with this one
         else:
-            raise SyncInAsyncError(
-                ".sync() would block the running event loop. In async code write `await …` instead "
-                "of `….sync()`; from a sync function called by async code, run it in a thread "
-                "(asyncio.to_thread)."
-            )
+            if not isinstance(loop, GreenLoop) or loop.is_here():
+                raise SyncInAsyncError(
+                    ".sync() would block the running event loop. In async code write `await …` "
+                    "instead of `….sync()`; from a sync function called by async code, run it in "
+                    "a thread (asyncio.to_thread)."
+                )
         return self.run_blocking(flow)
 
     def run_blocking(self, flow: Flow[T]) -> T:
@@ -156,6 +158,12 @@ class Store:
         """Close the sync connections of this process. The store stays usable."""
         self._sync.close()
         self._notifier.close()
+
+    def close_of_resting_loops(self) -> None:
+        """Close the asyncio connections of loops that are not running at the moment; for tests."""
+        for loop in list(self._loops):
+            if not (loop.is_running() or loop.is_closed()):
+                loop.run_until_complete(self.aclose())
 
     async def aclose(self) -> None:
         """Close the asyncio connections of the running loop. The store stays usable."""

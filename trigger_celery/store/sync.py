@@ -38,6 +38,7 @@ class SyncRunner:
         self._notifier = notifier
         self._payloads = payloads
         self._idle: deque[Any] = deque()
+        self._inherited: list[deque[Any]] = []
         self._pid = os.getpid()
         self._lock = threading.Lock()
 
@@ -147,9 +148,11 @@ class SyncRunner:
 
     def _take(self) -> Any:
         if self._pid != os.getpid():
-            # Inherited sockets belong to the parent: drop the objects, do not speak on them.
+            # Inherited sockets belong to the parent. They are not spoken on, and not even closed:
+            # Celery closes its children's descriptors by number, so theirs may be another's by now.
             with self._lock:
                 if self._pid != os.getpid():
+                    self._inherited.append(self._idle)
                     self._idle = deque()
                     self._pid = os.getpid()
         try:

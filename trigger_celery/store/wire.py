@@ -39,6 +39,8 @@ def pack_arg(arg: Arg) -> bytes:
         data = arg
     elif type(arg) is int:
         data = b"%d" % arg
+    elif isinstance(arg, str):  # of a class of its own
+        data = arg.encode()
     else:
         data = repr(arg).encode()
     return b"$%d\r\n%b\r\n" % (len(data), data)

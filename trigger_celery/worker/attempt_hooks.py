@@ -26,6 +26,7 @@ from trigger_celery.engine.attempts import Ending, holds
 from trigger_celery.errors import MiddlewareError, OutputError, RunLeaseLostError, StoreError
 from trigger_celery.model.attempt_outcome import AttemptOutcome, Decision, read_decision
 from trigger_celery.model.packet import Packet
+from trigger_celery.worker.celery_internals import Ignore
 from trigger_celery.worker.completing import as_exception, completion
 from trigger_celery.worker.grounds import Ground
 from trigger_celery.worker.traced_attempt import hook_span
@@ -165,7 +166,7 @@ class AttemptHooks:
             with hook_span(execution, "init"):
                 self._take_init(await self._ground.inside(hook, execution.offer))
         # A replay goes on where the run was: these have been called.
-        if not execution.durable.replaying:
+        if not execution.durable.has_calls_ahead:
             if execution.grant.attempt == 1:
                 await self.call("on_start")
             await self.call("on_start_attempt")
@@ -176,6 +177,9 @@ class AttemptHooks:
             if done is None:
                 raise
             return done.output
+        finally:
+            # What follows, hooks for one, was not reached before.
+            execution.durable.root.beyond = True
 
     def _take_init(self, given: Any) -> None:
         if given is None:
@@ -229,7 +233,7 @@ class AttemptHooks:
                 self._end(broken, None, "CRASHED")
                 return
         problem = decision.error or problem
-        if decision.delay is None and not isinstance(problem, OutputError):
+        if decision.delay is None and not isinstance(problem, (OutputError, Ignore)):
             await self._tell_failure(problem)
         self._end(problem, decision.delay)
 

@@ -1,4 +1,4 @@
-"""One event loop per process for `async def` tasks on pools that have none (prefork, threads, solo).
+"""One event loop per process for `async def` tasks, on pools that have none of their own.
 
 The loop lives in a thread, made by the first run of the process: a forked child inherits the
 variable, not the thread.
@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
 from trigger_celery.bridge.durable import task_factory
+from trigger_celery.store.green_loop import new_event_loop
 
 T = TypeVar("T")
 
@@ -33,7 +34,7 @@ class BackgroundLoop:
         if self._pid != os.getpid() or self._loop is None:
             with self._lock:
                 if self._pid != os.getpid() or self._loop is None:
-                    loop = asyncio.new_event_loop()
+                    loop = new_event_loop()
                     loop.set_task_factory(task_factory)
                     threading.Thread(
                         target=loop.run_forever, name="trigger-background-loop", daemon=True

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-import time
+import threading
 from collections.abc import Sequence
 from typing import Any
 
 from celery import bootsteps, signals
 
 from trigger_celery.bridge.binding import TriggerCelery, binding_of
-from trigger_celery.errors import StoreUnavailableError
+from trigger_celery.errors import StoreUnavailableError, TriggerError
 from trigger_celery.worker.background_loop import BACKGROUND
-from trigger_celery.worker.celery_internals import consumed_queues, end_if_told
+from trigger_celery.worker.celery_internals import before_soft_shutdown, consumed_queues
 from trigger_celery.worker.crashed_runs import CrashedRuns
 from trigger_celery.worker.loop_consumer import LoopConsumer
 from trigger_celery.worker.pool import TaskPool
@@ -24,41 +24,34 @@ logger = logging.getLogger("trigger_celery.worker")
 
 PAUSE = 2.0
 """Seconds before the next try to register with a server that is away."""
-
-
-def _register(session: WorkerSession) -> None:
-    """Start the session; while the server is away, try again, as Celery does with its broker."""
-    while True:
-        try:
-            return session.start()
-        except StoreUnavailableError as problem:
-            logger.error(
-                "%s. Trying again in %g seconds",
-                problem,
-                PAUSE,
-                extra={"action": "session_delayed"},
-            )
-        until = time.monotonic() + PAUSE
-        while time.monotonic() < until:
-            end_if_told()
-            time.sleep(0.1)
+LAST_TRY = 10.0
+"""Seconds that a worker which ends waits for a try under way."""
 
 
 class RunWorker(bootsteps.StartStopStep):
     """Starts the session, the services and the run consumer once the pool is up.
 
-    A worker step, not a consumer step: it outlives the loss of the broker.
+    A worker step, not a consumer step: it outlives the loss of the broker. `worker -B` has forked
+    its beat before: that process inherits neither connections nor threads of a session.
     """
 
-    requires = ("celery.worker.components:Pool",)
+    requires = ("celery.worker.components:Pool", "celery.worker.components:Beat")
 
     def __init__(self, worker: Any, machines: Sequence[str] | None = None, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
         self._machines = machines
         self._trigger: TriggerCelery | None = binding_of(worker.app)
+        if self._trigger is not None:
+            self._trigger.taken_over.look()  # before the pool's processes are made
         self._session: WorkerSession | None = None
         self._services: ServiceRunner | None = None
         self._consumer: LoopConsumer | ThreadConsumer | None = None
+        self._registered = self._began = False
+        self._ending = threading.Event()
+        self._turn = threading.RLock()  # a signal may interrupt who holds it
+        """Held to begin, and to say that the worker ends."""
+        self._serving = ""
+        self._registrar: threading.Thread | None = None
 
     def include_if(self, worker: Any) -> bool:
         """Only in workers of a bound app."""
@@ -80,44 +73,92 @@ class RunWorker(bootsteps.StartStopStep):
         )
         self._services = ServiceRunner(self._trigger, crashed.tell)
         kind = LoopConsumer if ours else ThreadConsumer
-        consumer = kind(self._trigger, worker, self._session, self._services)
-        _register(self._session)
-        self._consumer = consumer
-        self._services.start()
-        self._consumer.start()
+        self._consumer = kind(self._trigger, worker, self._session, self._services)
+        before_soft_shutdown(worker, self._on_shutting_down)
         signals.worker_shutting_down.connect(self._on_shutting_down, weak=False)
         signals.worker_shutdown.connect(self._on_shutdown, weak=False)
+        self._serving = ", ".join(names)
+        if machines:
+            self._serving += f", and for machines {', '.join(machines)},"
+        try:
+            self._register()
+        except StoreUnavailableError as problem:
+            # Celery's own tasks are executed all the same.
+            self._delayed(problem)
+            self._registrar = threading.Thread(
+                target=self._register_later, name="trigger-registrar", daemon=True
+            )
+            self._registrar.start()
+
+    def _register(self) -> None:
+        """Register and begin to pull runs, unless the worker ends."""
+        assert self._session is not None  # noqa: S101 - made in start
+        assert self._services is not None  # noqa: S101
+        assert self._consumer is not None  # noqa: S101
+        self._session.start()
+        with self._turn:
+            self._registered = True
+            if self._ending.is_set():
+                return
+            self._began = True
+            self._services.start()
+            self._consumer.start()
         logger.info(
-            "runs of %s%s are served as %s",
-            ", ".join(names),
-            f", and for machines {', '.join(machines)}," if machines else "",
+            "runs of %s are served as %s",
+            self._serving,
             self._session.id,
             extra={"action": "session_started", "session": self._session.id},
         )
 
+    def _register_later(self) -> None:
+        while not self._ending.wait(PAUSE):
+            try:
+                return self._register()
+            except TriggerError as problem:
+                self._delayed(problem)
+
+    def _delayed(self, problem: TriggerError) -> None:
+        logger.error(
+            "%s. Trying again in %g seconds; no runs are executed until then",
+            problem,
+            PAUSE,
+            extra={"action": "session_delayed"},
+        )
+
+    def _end(self) -> bool:
+        """Begin nothing from now on; returns whether it had begun."""
+        with self._turn:
+            self._ending.set()
+            return self._began
+
     def _on_shutting_down(self, **_: Any) -> None:
         """The signal has come; Celery's loop notices within a second. No runs from now on."""
-        if self._consumer is not None:
+        if self._end() and self._consumer is not None:
             self._consumer.close()
 
     def stop(self, worker: Any) -> None:
         """Take no more runs; on the asyncio pool, wait for those under way."""
-        if self._consumer is not None and self._trigger is not None:
+        if self._end() and self._consumer is not None and self._trigger is not None:
             self._consumer.drain(self._trigger.settings.shutdown_grace)
 
     def terminate(self, worker: Any) -> None:
         """Take no more runs, stop those under way and give them back."""
         if self._consumer is not None:
-            self._consumer.drain(0.0)
+            if self._end():
+                self._consumer.drain(0.0)
             self._on_shutdown()  # Celery sends no worker_shutdown when it terminates
 
     def _on_shutdown(self, **_: Any) -> None:
         """The pool has stopped: give back what is left and leave."""
         signals.worker_shutting_down.disconnect(self._on_shutting_down)
         signals.worker_shutdown.disconnect(self._on_shutdown)
-        if self._services is not None:
+        if self._registrar is not None:
+            self._registrar.join(LAST_TRY)
+        began = self._end()
+        if began and self._services is not None and self._consumer is not None:
             self._services.stop()
-        if self._session is not None and self._consumer is not None:
             self._consumer.finish()
+            self._services.finish()
+        if self._registered and self._session is not None:
             self._session.stop()
-            self._session = None
+        self._session = None

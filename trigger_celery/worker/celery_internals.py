@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
@@ -12,35 +14,39 @@ from billiard import common as billiard_common
 from billiard.einfo import ExceptionInfo
 from billiard.process import current_process
 from celery import _state
-from celery.app.trace import build_tracer
+from celery.app import trace as celery_trace
 from celery.concurrency.base import BasePool, apply_target
-from celery.exceptions import Ignore, Retry, WorkerLostError
+from celery.exceptions import Ignore, Reject, Retry, WorkerLostError
 from celery.utils.nodenames import gethostname
 from celery.utils.threads import get_ident
 from celery.worker import state
 from celery.worker.request import Request
+from greenlet import GreenletExit
 
 __all__ = [
     "BasePool",
     "ExceptionInfo",
     "Ignore",
+    "Reject",
     "Request",
     "Retry",
+    "WorkerLostError",
     "active_requests",
     "apply_target",
+    "before_soft_shutdown",
     "being_terminated",
     "cause",
     "consumed_queues",
     "current_job",
     "current_process",
     "dropped",
-    "end_if_told",
     "follow_job",
     "scale",
     "shutting_down_cold",
     "task_ready",
     "task_reserved",
     "trace",
+    "was_ended",
     "was_killed",
 ]
 
@@ -50,8 +56,6 @@ current_job: ContextVar[object | None] = ContextVar("trigger_job", default=None)
 active_requests = state.active_requests
 task_reserved = state.task_reserved
 task_ready = state.task_ready
-end_if_told = state.maybe_shutdown
-"""Raises what ends the worker when a signal told it to."""
 
 
 def _ident() -> Any:
@@ -69,29 +73,45 @@ def follow_job(task: Any) -> None:
 
 
 def trace(
-    task: Any, run_id: str, args: tuple[Any, ...], request: dict[str, Any]
+    task: Any, args: tuple[Any, ...], kwargs: dict[str, Any], request: dict[str, Any]
 ) -> tuple[int, Any, float]:
     """Execute the task's tracer; returns (failed, return value or error, seconds)."""
     tracer: Any = task.__trace__
     if tracer is None:
         # A run may come before the broker connection, at which Celery builds its tracers.
         app = task.app
-        tracer = task.__trace__ = build_tracer(task.name, task, app.loader, gethostname(), app=app)
-    value, info, runtime, shown = tracer(run_id, args, {}, request)
+        # By its module's name for it, where instrumentation (Sentry's) puts its own.
+        build: Any = celery_trace.build_tracer
+        tracer = task.__trace__ = build(task.name, task, app.loader, gethostname(), app=app)
+    value, info, runtime, shown = tracer(request["id"], args, kwargs, request)
     outcome: tuple[int, Any, float] = (1, value, runtime) if info else (0, shown, runtime)
     return outcome
 
 
 def being_terminated() -> bool:
-    """Tell whether this pool process got its signal to end: a SystemExit is not the task's."""
+    """Tell whether this pool process got its signal to end: a SystemExit is not the task's.
+
+    On gevent's pool it is the greenlet that is told to end, by the error that is handled now.
+    """
     flag: list[bool] = vars(billiard_common)["_should_have_exited"]
-    return flag[0]
+    return flag[0] or isinstance(sys.exception(), GreenletExit)
 
 
 def shutting_down_cold() -> bool:
     """Tell whether the worker was told not to wait for what is under way."""
     exit_code: Any = state.should_terminate
     return exit_code is not None and exit_code is not False
+
+
+def before_soft_shutdown(worker: Any, call: Callable[[], None]) -> None:
+    """Let *call* be called when a soft shutdown begins. Celery sends its signal only after it."""
+    wait = worker.wait_for_soft_shutdown
+
+    def call_and_wait() -> None:
+        call()
+        wait()
+
+    worker.wait_for_soft_shutdown = call_and_wait
 
 
 def dropped(result: Any) -> bool:
@@ -107,6 +127,11 @@ def cause(failure: Any) -> BaseException:
     if isinstance(exception, BaseException):
         return exception
     return RuntimeError(str(exception))
+
+
+def was_ended(outcome: Any) -> bool:
+    """Tell whether this is what gevent's pool has for a greenlet that was told to end."""
+    return bool(outcome == (False, None, None))
 
 
 def was_killed(problem: BaseException) -> bool:

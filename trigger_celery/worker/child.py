@@ -29,6 +29,7 @@ from trigger_celery.worker.executor import RunExecution, invoke_async, invoke_sy
 from trigger_celery.worker.holding import Holder, holder_of, look_for_cancels
 from trigger_celery.worker.interrupting import allow_interrupts, forget_interrupt
 from trigger_celery.worker.log_capture import capture_logs
+from trigger_celery.worker.request import call_of, complete_request
 from trigger_celery.worker.run_data import (
     has_data,
     has_more,
@@ -98,8 +99,9 @@ def _attempt(
         store.run_blocking(read_more(execution.durable, trigger, grant))
         if apart:
             with suppress(ValueError):  # the attempt decodes it again, and fails for it
-                request["args"] = (execution.payload(),)
-    outcome = trace(task, grant.id, request["args"], request)
+                request["args"], request["kwargs"] = call_of(grant, execution.payload())
+        complete_request(request, grant)
+    outcome = trace(task, request["args"], request["kwargs"], request)
     execution.conclude(*outcome[:2])
     if has_data(execution.durable):
         store.run_blocking(store_data(execution.durable))

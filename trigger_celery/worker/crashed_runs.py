@@ -14,6 +14,7 @@ from collections.abc import Callable
 from trigger_celery.bridge.binding import TriggerCelery
 from trigger_celery.bridge.registry import REGISTRY, TaskDefinition
 from trigger_celery.engine import querying
+from trigger_celery.engine.admission import options_of
 from trigger_celery.engine.attempts import Grant
 from trigger_celery.errors import RunFailedError, RunNotFoundError, StoreError
 from trigger_celery.model.attempt_outcome import AttemptOutcome
@@ -64,7 +65,7 @@ class CrashedRuns:
 
     def _execution(self, run: Run, definition: TaskDefinition) -> RunExecution:
         packet = encode(run.payload, error=ValueError, too_large=ValueError, what="payload")
-        created = run.created_at
+        created, started = run.created_at, run.started_at
         grant = Grant(
             id=run.id,
             epoch="",
@@ -84,6 +85,8 @@ class CrashedRuns:
             root_id=run.root_id,
             depth=run.depth,
             batch_id=run.batch_id,
+            started_ms=None if started is None else round(started.timestamp() * 1000),
+            options=options_of(run),
         )
         execution = RunExecution(self._trigger, definition, grant, lambda _: None)
         execution.parking = RunParking(

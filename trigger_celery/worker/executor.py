@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -22,22 +21,18 @@ from trigger_celery.bridge.context import Context, current_execution
 from trigger_celery.bridge.durable import Durable
 from trigger_celery.bridge.registry import REGISTRY, TaskDefinition
 from trigger_celery.bridge.run_log import RunLog
+from trigger_celery.bridge.run_promise import RunPromise
 from trigger_celery.bridge.signal import RunSignal
 from trigger_celery.engine.admission import labels_of
 from trigger_celery.engine.attempts import Ending, Grant
 from trigger_celery.engine.codec import dump_error, dump_links
 from trigger_celery.errors import (
-    AbortTaskRunError,
     OutputError,
-    PayloadLostError,
-    PayloadStoreError,
-    ReplayMismatchError,
     RunLeaseLostError,
-    TooManyCallsError,
 )
 from trigger_celery.model.attempt_outcome import Decision
 from trigger_celery.model.packet import Packet, decode, encode
-from trigger_celery.model.retry import Retry, decide
+from trigger_celery.model.retry import Retry
 from trigger_celery.model.run import RunError
 from trigger_celery.model.wait import WaitInfo
 from trigger_celery.worker.attempt_hooks import (
@@ -48,24 +43,15 @@ from trigger_celery.worker.attempt_hooks import (
 )
 from trigger_celery.worker.celery_internals import being_terminated, cause
 from trigger_celery.worker.completing import as_exception, completion
-from trigger_celery.worker.failing import ending_of_failure
+from trigger_celery.worker.failing import SAY_THEMSELVES, delay_after, ending_of_failure
 from trigger_celery.worker.grounds import BESIDE, ON_LOOP, Ground, InThread, keep, run_now
-from trigger_celery.worker.memory import OUT_OF_MEMORY, delay_of_move
 from trigger_celery.worker.parking import RunParking
 from trigger_celery.worker.run_context import context_of
-from trigger_celery.worker.run_promise import RunPromise
 from trigger_celery.worker.traced_attempt import execute, hook_span
 
 logger = logging.getLogger("trigger_celery.worker")
 
-NEVER_RETRIED = (AbortTaskRunError, ReplayMismatchError, TooManyCallsError, *OUT_OF_MEMORY)
-
 _LOCK = threading.Lock()
-
-
-def is_worth_a_retry(problem: BaseException) -> bool:
-    """Whether a payload that could not be read may be there later."""
-    return isinstance(problem, PayloadStoreError) and not isinstance(problem, PayloadLostError)
 
 
 class RunExecution:
@@ -115,6 +101,15 @@ class RunExecution:
     def invoke(self) -> Any:
         """Run the function for this attempt, in the way of the pool."""
         return execute(self, self._how)
+
+    @property
+    def side(self) -> dict[str, Any]:
+        """What Celery says of the run; empty for nothing."""
+        return self.grant.celery or {}
+
+    def begins(self, definition: TaskDefinition) -> bool:
+        """Whether this is the attempt's own call of the task, and not one that its code makes."""
+        return self.stage == "input" and self.definition.id == definition.id
 
     @property
     def max_duration(self) -> float | None:
@@ -236,6 +231,9 @@ class RunExecution:
         """Return the decoded payload, validated where there is a schema."""
         payload = self.payload()
         schema = self.definition.schema
+        if payload is None and self.definition.scheduled:
+            # Triggered by hand and by its id: the same payload in every attempt and replay.
+            payload = {"timestamp": datetime.fromtimestamp(self.grant.created_ms / 1000, UTC)}
         return payload if schema is None else schema.parse(payload, self.definition.id)
 
     def call(self) -> Any:
@@ -276,18 +274,13 @@ class RunExecution:
 
     def delay_after(self, problem: BaseException) -> int | None:
         """Return the ms until the next attempt, or None when the failure is final."""
-        if isinstance(problem, OUT_OF_MEMORY):
-            return delay_of_move(self.policy, self.grant, self.trigger.settings)
-        retryable = (
-            self.may_catch(problem)
-            or (self.stage == "middleware" and not isinstance(problem, NEVER_RETRIED))
-            or (self.stage == "input" and is_worth_a_retry(problem))
-        )
-        return decide(self.policy, self.grant.attempt, retryable=retryable, rng=random.random)
+        return delay_after(self, problem)
 
     def may_catch(self, problem: BaseException) -> bool:
         """Whether `catch_error` is asked: an error of the task's code that does not say itself."""
-        return self.stage == "run" and not isinstance(problem, NEVER_RETRIED)
+        if not precedence.retries(self.trigger.settings):
+            return False
+        return self.stage == "run" and not isinstance(problem, SAY_THEMSELVES)
 
     def decision_offered(self, error: Exception, decision: Decision) -> dict[str, Any]:
         """Return what `catch_error` is told of a failure and of what would follow from it."""

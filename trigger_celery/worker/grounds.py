@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from trigger_celery.bridge.belongings import Background
 from trigger_celery.bridge.context import current_scope
+from trigger_celery.bridge.durable import Scope
 from trigger_celery.bridge.hooks import BoundHook
+from trigger_celery.bridge.surroundings import in_surroundings, surrounded
 from trigger_celery.errors import RunLeaseLostError
 from trigger_celery.store.op import Flow
 from trigger_celery.worker.background_loop import BACKGROUND, run_on_loop
@@ -148,8 +150,9 @@ class Beside(OnLoop):
     async def tell(self, hook: BoundHook, offer: Offer, given: Mapping[str, Any]) -> Any:
         """Call a hook; a `def` in a thread of its own, as it may wait for the loop."""
         if hook.is_async:
-            return await super().tell(hook, offer, given)
-        return await self.settle(await in_own_thread(hook.call, offer, given))
+            with surrounded():
+                return await super().tell(hook, offer, given)
+        return await self.settle(await in_own_thread(in_surroundings(hook.call), offer, given))
 
 
 class InThread:
@@ -272,9 +275,15 @@ async def _guarded(work: Awaitable[Any]) -> _Ended:
 
 
 def _start(
-    loop: asyncio.AbstractEventLoop, work: Awaitable[Any], context: contextvars.Context
+    loop: asyncio.AbstractEventLoop,
+    work: Awaitable[Any],
+    context: contextvars.Context,
+    scope: Scope | None = None,
 ) -> concurrent.futures.Future[Any]:
-    """Begin to await on a loop; the future can be cancelled from the thread."""
+    """Begin to await on a loop; the future can be cancelled from the thread.
+
+    With a *scope* it is work of the run.
+    """
     done: concurrent.futures.Future[Any] = concurrent.futures.Future()
 
     def settle(task: asyncio.Task[_Ended]) -> None:
@@ -294,6 +303,8 @@ def _start(
             lambda _: loop.call_soon_threadsafe(task.cancel) if done.cancelled() else None
         )
 
+    if scope is not None:
+        scope.durable.add(done, scope)
     loop.call_soon_threadsafe(begin)
     return done
 
@@ -310,15 +321,19 @@ def run_now(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 def keep(work: Any, loop: asyncio.AbstractEventLoop | None, *, in_thread: bool) -> Background:
-    """Start *work* for `wait_until`: for async code as a task of the run, on its loop."""
+    """Start *work* for `wait_until` as a task of the run, on its loop or the one for sync code."""
     if isinstance(work, concurrent.futures.Future):
         return work
     if not in_thread:
         task: asyncio.Future[Any] = asyncio.ensure_future(work)
         return task
     context = contextvars.copy_context()
-    context.run(current_scope.set, None)
-    return _start(loop or BACKGROUND.loop(), work, context)
+    here = current_scope.get()
+    scope = None if here is None else here.begin_task(getattr(work, "__name__", "task"))
+    if scope is not None:
+        scope.beside = True
+    context.run(current_scope.set, scope)
+    return _start(loop or BACKGROUND.loop(), work, context, scope)
 
 
 def _cancel(work: Iterable[Background]) -> None:

@@ -82,7 +82,7 @@ def cancel_in(pool: Any, job: Job, still_there: Callable[[], bool]) -> None:
             )
             pool.terminate_job(job.pid, "KILL")
 
-    if job.pid != os.getpid():
+    if job.pid != os.getpid() and not pool.is_green:  # a greenlet has an address for its pid
         tell_process(job.pid)
     call_later(CANCEL_BUDGET + UNHEARD, force)
 

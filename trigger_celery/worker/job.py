@@ -78,8 +78,13 @@ def stays(ending: Ending) -> bool:
     )
 
 
-def next_attempt(grant: Grant) -> Grant:
+def next_attempt(grant: Grant, ending: Ending) -> Grant:
     """Return the grant of the attempt that follows in place."""
+    if grant.started_ms is None:
+        grant.started_ms = int(grant.epoch) // 1000  # made when the run was handed over
     grant.attempt += 1
+    if ending.payload is not None:
+        grant.payload, grant.payload_type = ending.payload.data, ending.payload.type
+        grant.payload_apart = False
     grant.resumed = False
     return grant

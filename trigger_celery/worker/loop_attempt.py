@@ -119,14 +119,16 @@ class LoopAttempts:
             follow_job(task)
         try:
             payload = decode(grant.payload, grant.payload_type)
+            request = make_request(self._worker, self._events, task, grant, payload)
         except ValueError as problem:
             execution.fail(problem)
             return None
-        request = job.request = make_request(self._worker, self._events, task, grant, payload)
+        job.request = request
         request.on_accepted(job.number, time.monotonic())
         if self._worker.max_concurrency:
             self._worker.hub.call_soon(scale, self._worker)
-        arguments = (task, grant.id, (payload,), request.request_dict)
+        told = request.request_dict
+        arguments = (task, told["args"], told["kwargs"], told)
         if execution.definition.is_async:
             return await run_in_greenlet(trace, *arguments)
         inside = contextvars.copy_context()

@@ -272,6 +272,8 @@ class LoopConsumer:
         log_refusal(ending, answer)
         if answer == "crashed":
             self._services.on_crashed(ending.run_id)
+        if ending.has_data:
+            self._services.go_on()
         job = self._jobs.get(ending.run_id)
         if job is None or job.grant.epoch != ending.epoch or not stays(ending):
             return
@@ -281,9 +283,13 @@ class LoopConsumer:
         if self._closing:
             self._put_back(job)
             return
-        next_attempt(job.grant)
+        next_attempt(job.grant, ending)
         job.waiting = True
-        asyncio.get_running_loop().call_later(int(ending.detail) / 1000, self._launch, job)
+        self._launch_later(job, int(ending.detail))
+
+    def _launch_later(self, job: Job, ms: int) -> None:
+        """Begin the next attempt in place after so long."""
+        asyncio.get_running_loop().call_later(ms / 1000, self._launch, job)
 
     def _begin(self, grant: Grant) -> None:
         if grant.task not in REGISTRY.tasks:
@@ -337,6 +343,7 @@ class LoopConsumer:
         if ending is None or not stays(ending):
             self._kept.forget(job)
         if ending is not None:
+            ending.has_data = job.grant.has_data
             self._endings.append(ending)
         self._wake.set()
 

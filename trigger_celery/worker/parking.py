@@ -58,7 +58,7 @@ class RunParking:
 
     __slots__ = (
         "_asked", "_back", "_began", "_given_up", "_hold_seconds", "_keeper", "_looks", "_rested_at", "_store", "_tickets", "durable", "gave_way_at", "hooks",
-        "in_thread", "loop", "parked", "post", "ready", "stopped",
+        "in_thread", "loop", "moving", "parked", "post", "ready", "stopped",
     )  # fmt: skip
 
     def __init__(
@@ -84,6 +84,8 @@ class RunParking:
         self._rested_at = 0.0
         self.stopped: RunLeaseLostError | None = None
         self.ready: list[str] = []
+        self.moving: set[Ticket] = set()
+        """Waits that the server has not answered yet, and those that are over: their code goes on."""
         self._asked = False
         self._back: asyncio.Future[None] | None = None
         self._given_up: list[str] | None = None
@@ -101,6 +103,7 @@ class RunParking:
         ticket = Ticket(self, target, scope, info)
         scope.waits += 1
         self._tickets.setdefault(target, []).append(ticket)
+        self.moving.add(ticket)
         if len(self._tickets) == 1 and self.hooks is None and self.durable.only_waits():
             ticket.park = True
             self._set_parked(True)
@@ -125,6 +128,7 @@ class RunParking:
 
     def forget(self, ticket: Ticket) -> None:
         """A wait is over or was not needed."""
+        self.moving.discard(ticket)
         found = self._tickets.get(ticket.target)
         if found is None or ticket not in found:
             return
@@ -134,6 +138,8 @@ class RunParking:
         ticket.scope.waits -= 1
         if ticket.park and not ticket.fired:
             self._set_parked(False)
+        if self._tickets:
+            self._look_later()
 
     def told(self, word: str, target: str) -> None:
         """A message of the mailbox."""
@@ -175,13 +181,21 @@ class RunParking:
             return
         if self.loop is None or self.stopped is not None:
             return
-        if self.durable.only_waits():
+        if self._only_waits():
             self._asked = True
             self._on_loop(self._park)
-        elif not self._looks:
-            # A task that is busy now may wait for the others in a while, and nobody tells.
-            self._looks = True
-            self.loop.call_soon_threadsafe(self.loop.call_later, LOOK_AGAIN, self._look)
+        else:
+            self._look_later()
+
+    def _only_waits(self) -> bool:
+        return not self.moving and self.durable.only_waits()
+
+    def _look_later(self) -> None:
+        """A task that is busy now may wait for the others in a while, and nobody tells."""
+        if self._looks or self.loop is None or self.stopped is not None:
+            return
+        self._looks = True
+        self.loop.call_soon_threadsafe(self.loop.call_later, LOOK_AGAIN, self._look)
 
     def _look(self) -> None:
         self._looks = False
@@ -198,22 +212,30 @@ class RunParking:
         loop.call_soon_threadsafe(begin)
 
     async def _park(self) -> None:
-        self._asked = False
-        targets = list(self._tickets)
-        if self.parked or self.stopped or not targets or not self.durable.only_waits():
-            return
-        self._set_parked(True)
         durable = self.durable
         try:
+            if durable.metadata is not None or durable.pipes is not None:
+                await self._store.run_async(durable.store_effects())
+            self._asked = False
+            targets, rests = list(self._tickets), durable.rests()
+            if self.parked or self.stopped or not targets:
+                return
+            if not self._only_waits():  # it went on meanwhile, and may wait again unnoticed
+                self._look_later()
+                return
+            self._set_parked(True)
             answer = await self._store.run_async(
-                waiting.park_run(self._store.scope, durable.run_id, durable.epoch, targets)
+                waiting.park_run(self._store.scope, durable.run_id, durable.epoch, targets, rests)
             )
         except StoreError:
+            self._asked = False
             self._set_parked(False)
             assert self.loop is not None  # noqa: S101 - this runs on it
             self.loop.call_later(1.0, self.reconsider)
             return
-        if answer.word == "ready":
+        if answer.word == "parked":
+            durable.noted(rests)
+        elif answer.word == "ready":
             self.ready.extend(answer.more)
             self.told("resume", "-")
         elif answer.word == "stale":
@@ -290,6 +312,7 @@ class RunParking:
         if answer == "ok":
             # It executes already: the wait had not reached the server, which tells nothing.
             self._set_parked(False)
+            self._look_later()
         if not self.parked:  # else the mailbox tells when it has its slot
             self._let_back()
 
@@ -310,15 +333,29 @@ class RunParking:
                 continue
             if answer == "kept":
                 continue
+            if answer == "granted" and not durable.only_waits() and time.monotonic() < deadline:
+                continue  # other work of the run goes on beside this
             if answer != "granted":
                 self.stopped = RunEvictedError(f"run {durable.run_id} waits without its process")
                 raise self.stopped
             # It executes: because this wait is over and the news was lost, or for another wait.
-            look = waiting.park_run(scope, durable.run_id, durable.epoch, [ticket.target])
-            if self._store.run_blocking(look).word == "ready":
+            if self._look_blocking(ticket):
                 ticket.fired = True
                 return
             deadline = time.monotonic() + 1.0
+
+    def _look_blocking(self, ticket: Ticket) -> bool:
+        """Whether the target of a sync wait is done; else the run gives its slot back."""
+        durable = self.durable
+        self._store.run_blocking(durable.store_effects())
+        rests = durable.rests()
+        look = waiting.park_run(
+            self._store.scope, durable.run_id, durable.epoch, [ticket.target], rests
+        )
+        word = self._store.run_blocking(look).word
+        if word == "parked":
+            durable.noted(rests)
+        return word == "ready"
 
 
 def split_message(message: bytes) -> tuple[str, str, str]:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from collections import deque
 from typing import Any
 
+from celery.utils.saferepr import saferepr
+
+from trigger_celery.bridge.celery_side import CANVAS
+from trigger_celery.bridge.registry import REGISTRY, PlainTask
+from trigger_celery.bridge.result import revoke_run
 from trigger_celery.engine.attempts import Grant
-from trigger_celery.errors import OutOfMemoryError
+from trigger_celery.errors import OutOfMemoryError, StoreError
 from trigger_celery.model.trace import carrier_of
 from trigger_celery.worker.celery_internals import Request, cause, task_reserved
+from trigger_celery.worker.daemon_threads import call_later
+
+logger = logging.getLogger("trigger_celery.worker")
 
 _EMBED: dict[str, Any] = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
@@ -37,6 +47,13 @@ class RunRequest(Request):
         self.cancelled = True
         super().cancel(pool, signal, emit_retry=emit_retry)
 
+    def terminate(self, pool: Any, signal: Any = None) -> None:
+        """Cancel the run: what is asked for by `control.revoke(id, terminate=True)`.
+
+        To end its process only would be an attempt that failed, and the next one would begin.
+        """
+        call_later(0.0, _cancel, self.id)  # not here: the worker's loop may not wait
+
     def on_failure(
         self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False
     ) -> None:
@@ -45,6 +62,18 @@ class RunRequest(Request):
         if isinstance(problem, MemoryError):
             exc_info.exception = OutOfMemoryError(str(problem) or "MemoryError")
         super().on_failure(exc_info, send_failed_event, return_ok)
+
+
+def _cancel(task_id: str) -> None:
+    try:
+        revoke_run(task_id)
+    except StoreError as problem:
+        logger.warning(
+            "%s is not cancelled, as it was asked for: %s",
+            task_id,
+            problem,
+            extra={"action": "terminate_failed", "run_id": task_id},
+        )
 
 
 class EventSender:
@@ -89,19 +118,54 @@ class EventSender:
                 dispatcher.send(kind, **fields)
 
 
+def celery_id(grant: Grant) -> str:
+    """Return Celery's id of a run: its own, unless the call gave another."""
+    if '"task_id"' in grant.options:
+        return str(json.loads(grant.options).get("task_id") or grant.id)
+    return grant.id
+
+
+def _plain(grant: Grant) -> PlainTask | None:
+    definition = REGISTRY.tasks.get(grant.task)
+    return None if definition is None else definition.plain
+
+
+def call_of(grant: Grant, payload: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return what the task is called with. Raises InvalidOptionError for what does not fit it."""
+    plain = _plain(grant)
+    return ((payload,), {}) if plain is None else plain.arguments(payload)
+
+
+def complete_request(request: dict[str, Any], grant: Grant) -> None:
+    """Let a request say what Celery says of its run. Not what goes on from it: see `canvas_shown`."""
+    side = grant.celery
+    if not side:
+        return
+    request.update({name: value for name, value in side.items() if name not in CANVAS})
+    headers = side.get("headers") or {}
+    request.update({name: value for name, value in headers.items() if name not in request})
+    request["retries"] = side.get("retries", 0) + grant.attempt - 1
+    if _plain(grant) is None:
+        request["ignore_result"] = True  # the run's end tells the result backend
+
+
 def make_request(worker: Any, events: EventSender, task: Any, grant: Grant, payload: Any) -> Any:
     """Return the Request of one attempt, announced as received."""
-    shown = f"({grant.id},)"
+    args, kwargs = call_of(grant, payload)
+    is_plain = _plain(grant) is not None
+    shown, shown_kwargs = f"({grant.id},)", "{}"
+    if is_plain:
+        shown, shown_kwargs = saferepr(args), saferepr(kwargs)
     headers = {
         "lang": "py",
         "task": grant.task,
-        "id": grant.id,
-        "root_id": grant.id,
-        "parent_id": None,
+        "id": celery_id(grant),
+        "root_id": grant.root_id or celery_id(grant),
+        "parent_id": grant.parent_id,
         "retries": grant.attempt - 1 if grant.executing else grant.attempt,
-        "ignore_result": True,
+        "ignore_result": not is_plain,
         "argsrepr": shown,
-        "kwargsrepr": "{}",
+        "kwargsrepr": shown_kwargs,
         "headers": {},
         "origin": worker.hostname,
         "is_eager": False,
@@ -115,21 +179,22 @@ def make_request(worker: Any, events: EventSender, task: Any, grant: Grant, payl
         eventer=events,
         app=worker.app,
         task=task,
-        body=((payload,), {}, _EMBED),
+        body=(args, kwargs, _EMBED),
         headers=headers,
         decoded=True,
     )
-    request.request_dict["args"] = (payload,)
-    request.request_dict["kwargs"] = {}
+    request.request_dict["args"] = args
+    request.request_dict["kwargs"] = kwargs
+    complete_request(request.request_dict, grant)
     task_reserved(request)
     if events.enabled:
         request.send_event(
             "task-received",
             name=grant.task,
             args=shown,
-            kwargs="{}",
-            root_id=grant.id,
-            parent_id=None,
+            kwargs=shown_kwargs,
+            root_id=headers["root_id"],
+            parent_id=headers["parent_id"],
             retries=headers["retries"],
             eta=None,
             expires=None,

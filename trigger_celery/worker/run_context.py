@@ -24,9 +24,11 @@ def context_of(execution: RunExecution) -> Context:
     """Return the context of an attempt, as its run was when it started."""
     grant, definition = execution.grant, execution.definition
     policy, settings = execution.policy, execution.trigger.settings
+    began = datetime.fromtimestamp(execution.began, UTC)
+    started = grant.started_ms
     return Context(
         task=TaskContext(definition.id, definition.file_path),
-        attempt=AttemptContext(grant.attempt, datetime.fromtimestamp(execution.began, UTC)),
+        attempt=AttemptContext(grant.attempt, began),
         run=RunContext(
             id=grant.id,
             tags=grant.tags,
@@ -39,6 +41,7 @@ def context_of(execution: RunExecution) -> Context:
             depth=grant.depth,
             batch_id=grant.batch_id,
             max_duration=execution.max_duration,
+            started_at=began if started is None else datetime.fromtimestamp(started / 1000, UTC),
             **_labels(grant.options),
         ),
         queue=QueueContext(grant.queue),

@@ -6,11 +6,13 @@ import logging
 import time
 
 from trigger_celery.bridge.binding import TriggerCelery
+from trigger_celery.bridge.celery_side import load_side
 from trigger_celery.bridge.durable import Durable
 from trigger_celery.bridge.live_metadata import load
 from trigger_celery.bridge.piping import drain
 from trigger_celery.engine import waiting
 from trigger_celery.engine.attempts import Ending, Grant, fetch_payload
+from trigger_celery.engine.continuing import read_celery
 from trigger_celery.engine.offloading import put_away
 from trigger_celery.errors import RunLeaseLostError, StoreError, StoreUnavailableError
 from trigger_celery.model.packet import MAX_INLINE, Packet
@@ -61,6 +63,8 @@ def _read(durable: Durable, trigger: TriggerCelery, grant: Grant) -> Flow[None]:
         durable.record = yield from waiting.read_record(trigger.scope, grant.id)
     if _may_have_data(grant):
         yield from load(durable, trigger, resumed=grant.resumed)
+    if grant.has_data:
+        grant.celery = load_side((yield from read_celery(trigger.scope, grant.id)))
     yield from fetch_payload(trigger.scope, grant)
 
 

@@ -30,6 +30,8 @@ from trigger_celery.model.duration import format_duration
 from trigger_celery.model.ids import session_id
 from trigger_celery.model.rate import parse_rate
 from trigger_celery.store.store import Store
+from trigger_celery.worker.continuing import Continuing
+from trigger_celery.worker.declared_schedules import DeclaredSchedules
 
 logger = logging.getLogger("trigger_celery.session")
 
@@ -65,6 +67,7 @@ class WorkerSession:
         self._worker = worker
         self._pool_name = pool_name
         self.direct = False
+        self._schedules = DeclaredSchedules(trigger)
         self._stop = threading.Event()
         self._renewer: threading.Thread | None = None
         self.load: Callable[[], tuple[int, int]] = lambda: (0, 0)
@@ -74,6 +77,7 @@ class WorkerSession:
     def start(self) -> None:
         """Register and begin to renew."""
         self.register()
+        self._schedules.sync()
         self._renewer = threading.Thread(target=self._renew, name="trigger-lease", daemon=True)
         self._renewer.start()
 
@@ -113,6 +117,7 @@ class WorkerSession:
             details={
                 "description": definition.description,
                 "file": definition.file_path,
+                **({"scheduled": True} if definition.scheduled else {}),
                 **_defaults(definition),
             },
         )
@@ -159,6 +164,8 @@ class WorkerSession:
                     store = self.trigger.store
                     owned = store.run_blocking(sessions.owned(store.scope, session))
                     self.on_audit(session, owned)
+                if alive and not self._schedules.done:
+                    self._schedules.sync()
                 pause = lease / 3
             except Exception as problem:
                 # Whatever it is: a worker that stops renewing loses all its runs.
@@ -255,7 +262,13 @@ class ServiceThread:
 class ServiceRunner:
     """Runs the services of this worker in one thread; a failing one is tried again later."""
 
-    def __init__(self, trigger: TriggerCelery, on_crashed: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        trigger: TriggerCelery,
+        on_crashed: Callable[[str], None],
+        *,
+        without: Sequence[str] = (),
+    ) -> None:
         settings, scope = trigger.settings, trigger.scope
         self.on_crashed = on_crashed
         """Called with the id of a run that is CRASHED since its process died."""
@@ -270,12 +283,14 @@ class ServiceRunner:
                     scope, settings.run_retention, lambda task: trigger.placement(None, task)
                 ),
             )
+            if service.name not in without
         }
         self._wake = threading.Event()
         self._poked: set[str] = set()
         self._stopping = False
         self._thread: threading.Thread | None = None
         self._objects: ServiceThread | None = None
+        self._continuing = Continuing(trigger)
         if settings.payload_store is not None:
             self._objects = ServiceThread(trigger.store, ObjectPruner(scope))
 
@@ -283,8 +298,17 @@ class ServiceRunner:
         """Start the thread."""
         self._thread = threading.Thread(target=self._run, name="trigger-services", daemon=True)
         self._thread.start()
+        self._continuing.start()
         if self._objects is not None:
             self._objects.start()
+
+    def finish(self) -> None:
+        """The worker's last runs are recorded."""
+        self._continuing.finish()
+
+    def go_on(self) -> None:
+        """The end of a run is recorded from which something of Celery's may go on."""
+        self._continuing.poke()
 
     def poke(self, name: str) -> None:
         """Let a service tick now: something became due sooner than it expects."""
@@ -295,6 +319,7 @@ class ServiceRunner:
         """Stop the thread after the tick under way."""
         self._stopping = True
         self._wake.set()
+        self._continuing.stop()
         if self._objects is not None:
             self._objects.stop()
         if self._thread is not None:

@@ -1,4 +1,4 @@
-"""The run consumer of Celery's own pools (prefork, threads, solo): pulls runs in a thread.
+"""The run consumer of Celery's own pools (prefork, threads, solo, gevent): pulls runs in a thread.
 
 Runs are handed to the pool on the worker's hub, which owns it. The pool's process or thread
 returns how the attempt ended (`child.py`), and one call records that and takes what is next.
@@ -24,11 +24,13 @@ from trigger_celery.model.ids import op_id
 from trigger_celery.model.packet import decode
 from trigger_celery.store.op import ask
 from trigger_celery.worker.celery_internals import (
+    WorkerLostError,
     active_requests,
     dropped,
     scale,
     shutting_down_cold,
     task_ready,
+    was_ended,
 )
 from trigger_celery.worker.child import Outcome, run_in_pool
 from trigger_celery.worker.daemon_threads import call_later
@@ -268,9 +270,12 @@ class ThreadConsumer:
         task = self._worker.app.tasks[grant.task]
         try:
             payload = decode(grant.payload, grant.payload_type)
+            request = make_request(self._worker, self._events, task, grant, payload)
         except ValueError:
-            payload = None  # the attempt decodes it again, or fetches it, and may fail for it
-        request = job.request = make_request(self._worker, self._events, task, grant, payload)
+            # The attempt decodes it again, or fetches it, and may fail for it.
+            payload = {} if REGISTRY.tasks[grant.task].plain is not None else None
+            request = make_request(self._worker, self._events, task, grant, payload)
+        job.request = request
         request.request_dict["hostname"] = self._worker.hostname
 
         def accepted(pid: int, at: float) -> None:
@@ -291,6 +296,8 @@ class ThreadConsumer:
         scale(self._worker)
 
     def _ended(self, job: Job, outcome: Outcome | Any) -> None:
+        if was_ended(outcome):
+            outcome = WorkerLostError("its greenlet was told to end")
         if not isinstance(outcome, tuple):
             self._broke(job, outcome)
             return
@@ -305,6 +312,7 @@ class ThreadConsumer:
 
     def _release(self, job: Job, ending: Ending) -> None:
         """The slot is free as soon as the ending waits: one call records it and takes a run."""
+        ending.has_data = job.grant.has_data
         if not stays(ending):
             self._drop(job)
         self._news.put(ending)
@@ -342,11 +350,13 @@ class ThreadConsumer:
         log_refusal(ending, answer)
         if answer == "crashed":
             self._services.on_crashed(ending.run_id)
+        if ending.has_data:
+            self._services.go_on()
         job = self._jobs.get(ending.run_id)
         if job is None or job.grant.epoch != ending.epoch or not stays(ending):
             return
         if answer == "ok":
-            next_attempt(job.grant)
+            next_attempt(job.grant, ending)
             self._later(int(ending.detail) / 1000, job)
         else:
             self._drop(job)

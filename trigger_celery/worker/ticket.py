@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from trigger_celery.bridge.durable import Scope
+from trigger_celery.bridge.surroundings import rest
 from trigger_celery.model.wait import WaitInfo
 from trigger_celery.worker.grounds import run_now
 
@@ -32,6 +33,7 @@ class Ticket:
     def fire(self) -> None:
         """The target is done and the run may go on. On the loop's thread for coroutines."""
         self.fired = True
+        self._parking.moving.add(self)
         if self._future is not None and not self._future.done():
             self._future.set_result(None)
         if self._event is not None:
@@ -49,9 +51,10 @@ class Ticket:
         try:
             if hooks is not None:
                 await hooks.wait(self.info)
+            rest()
             if not self.fired:
                 self._future = asyncio.get_running_loop().create_future()
-                self._parking.reconsider()
+                self._rest()
                 await self._future
         except BaseException:
             self.drop()
@@ -59,6 +62,7 @@ class Ticket:
             raise
         self.drop()
         self._parking.check()
+        rest()
         if hooks is not None:
             await hooks.resume(self.info)
 
@@ -69,14 +73,21 @@ class Ticket:
         try:
             if hooks is not None:
                 run_now(hooks.wait(self.info))
+            rest()
             if not self.fired:
-                self._parking.reconsider()
+                self._rest()
                 self._parking.hold(self, event)
         finally:
             self.drop()
         self._parking.check()
+        rest()
         if hooks is not None:
             run_now(hooks.resume(self.info))
+
+    def _rest(self) -> None:
+        """The server knows of the wait, and the code does nothing before it is over."""
+        self._parking.moving.discard(self)
+        self._parking.reconsider()
 
     async def abandon(self) -> None:
         """The call that began the wait broke off; it may have counted all the same."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from celery.signals import worker_process_shutdown
 
 from trigger_celery.bridge import context
+from trigger_celery.bridge.surroundings import in_surroundings
 from trigger_celery.errors import MaxDurationExceededError, RunEvictedError
 
 if TYPE_CHECKING:
@@ -23,8 +24,9 @@ AGAIN = ("retry", "move")
 
 
 def execute(execution: RunExecution, how: Callable[[RunExecution], Any]) -> Any:
-    """Execute the attempt: in its span, and counted, if anybody listens."""
+    """Execute the attempt: in its surroundings, in its span, and counted, if anybody listens."""
     telemetry = execution.durable.telemetry = execution.trigger.telemetry
+    how = in_surroundings(how)
     return how(execution) if telemetry is None else _traced(execution, telemetry, how)
 
 

@@ -2,7 +2,7 @@
 -- worker that executes it is told; what it still writes does not count.
 -- KEYS  scope
 -- ARGV  op_id run_id error retention
--- REPLY ok | final | gone, and the status
+-- REPLY ok | final | gone | recorded, and the status
 -- TTL   run: run_retention + 7 days
 -- INCLUDE clock
 -- INCLUDE change

@@ -2,7 +2,7 @@
 -- repeat by the same action answers as the first time.
 -- KEYS  scope
 -- ARGV  bulk error retention runs...
--- REPLY per run: ok | final | gone
+-- REPLY per run: ok | final | gone | recorded
 -- TTL   run: run_retention + 7 days
 -- INCLUDE clock
 -- INCLUDE change

@@ -37,27 +37,8 @@ local now, us = clock()
 -- INCLUDE admit
 -- INCLUDE places
 
-local declared, any_queue
-if lane == '' then
-  local known = redis.call('HGET', key_tasks(), task)
-  local own_queue, own_worker_queue = 'task/' .. task, worker_queue
-  if known then own_queue, own_worker_queue = string.match(known, '^([^\31]*)\31([^\31]*)') end
-  if known and string.find(known, '"defaults":{', 1, true) then
-    declared = cjson.decode(string.match(known, '^[^\31]*\31[^\31]*\31%d+\31(.*)$')).defaults
-  end
-  any_queue = queue == '' and not known
-  if queue == '' then queue = own_queue end
-  lane = token(own_worker_queue) .. ':' .. token(queue) .. ':' .. (key == '' and '' or token(key))
-end
-
-local base
-if machine == '' and declared then machine = declared.machine or '' end
-if machine ~= '' then lane, base = lane_on(machine, lane) end
-local _, q = split(lane)
-local known = record(q)
-local size = tonumber(known[7] or size_limit)
-local parking = parking_of(q, queue, task)
-local left = places_left(q, parking, size, (#ARGV - items + 1) / 3)
+local wanted = (#ARGV - items + 1) / 3
+-- INCLUDE place
 if batch == '' and is_refused(left) then return { 'full', queue, int(size) } end
 if not known[5] and keep_queue(q, known) then parking = parking_of(q, queue, task) end
 
@@ -76,6 +57,7 @@ for i = items, #ARGV, 3 do
     local details, options, found = ARGV[i + 2], nil, nil
     if declared or string.byte(details) == 123 then
       options, details, found = admit(id, ARGV[i + 1], details, declared, now)
+      if found and path ~= '' and batch == '' then hit = '\31' .. string.sub(found, #'cached ' + 1) end
     end
     local status, due, score = found, nil, nil
     if not found then
@@ -88,26 +70,9 @@ for i = items, #ARGV, 3 do
       if parent ~= '' then adopt(id, now) end
     end
     answers[#answers + 1] = status
-    if status == 'PENDING_VERSION' then
-      redis.call('ZADD', parking, now, id)
-      left = left - 1
-    elseif status == 'QUEUED' then
-      left = left - 1
-      entries[#entries + 1] = score
-      entries[#entries + 1] = id
-      if options and options.ttl then soonest = math.min(soonest, now + options.ttl) end
-    elseif status == 'DELAYED' then
-      redis.call('ZADD', key_timers(), int(due), id)
-      soonest = math.min(soonest, due)
-    end
+-- INCLUDE entered
   end
 end
 if parent ~= '' then note_call() end
-write_gathered()
-if #entries == 2 then
-  deliver(put_in(lane, entries), now, us)
-elseif #entries > 0 then
-  enqueue(lane, entries)
-end
-hurry(soonest, now)
+-- INCLUDE handed
 return answers

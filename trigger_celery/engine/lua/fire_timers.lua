@@ -4,7 +4,8 @@
 -- KEYS  scope
 -- ARGV  count op_id error retention expiry
 --       error: that of runs which end with their parent. expiry: that of expired ones, %s for their TTL.
--- REPLY {fired, due ms of the next timer or '', now ms}
+-- REPLY {fired, due ms of the next timer or '', now ms, timers that failed and why…}
+--       What fails is tried again a minute later, and stops nothing else.
 -- TTL   final runs, waitpoints and batches: run_retention + 7 days
 -- INCLUDE clock
 -- INCLUDE change
@@ -19,7 +20,7 @@
 local now = clock()
 local due = redis.call('ZRANGEBYSCORE', key_timers(), '-inf', int(now), 'WITHSCORES',
   'LIMIT', 0, count)
-local lanes, freed = {}, {}
+local lanes, freed, failed = {}, {}, {}
 
 local function reach(id)
   local f = redis.call('HMGET', key_waitpoint(id), 'type', 'status')
@@ -50,15 +51,26 @@ local function promote(id, at)
   end
 end
 
-local function enqueue_promoted()
-  write_gathered()
-  for lane, entries in pairs(lanes) do enqueue(lane, entries) end
-  lanes = {}
+local function attempt(name, work, ...)
+  local ok, problem = pcall(work, ...)
+  if ok then return true end
+  failed[#failed + 1] = name
+  failed[#failed + 1] = type(problem) == 'table' and problem.err or tostring(problem)
+  return false
 end
 
-for i = 1, #due, 2 do
-  local name, at = due[i], due[i + 1]
-  redis.call('ZREM', key_timers(), name)
+local function enqueue_promoted()
+  attempt('', write_gathered)
+  local promoted = lanes
+  lanes = {}
+  for lane, entries in pairs(promoted) do
+    if not attempt(timer_lane(lane), enqueue, lane, entries) then
+      for i = 2, #entries, 2 do redis.call('ZADD', key_timers(), int(now + 60000), entries[i]) end
+    end
+  end
+end
+
+local function fire(name, at)
   local kind, id = string.match(name, '^(%l+):(.*)$')
   if kind == 'waitpoint' then
     reach(id)
@@ -84,7 +96,14 @@ for i = 1, #due, 2 do
     promote(name, at)
   end
 end
+
+for i = 1, #due, 2 do
+  redis.call('ZREM', key_timers(), due[i])
+  if not attempt(due[i], fire, due[i], due[i + 1]) then
+    redis.call('ZADD', key_timers(), int(now + 60000), due[i])
+  end
+end
 enqueue_promoted()
-reoffer(freed, '', now)
+attempt('', reoffer, freed, '', now)
 local head = redis.call('ZRANGE', key_timers(), 0, 0, 'WITHSCORES')
-return { #due / 2, head[2] or '', int(now) }
+return { #due / 2, head[2] or '', int(now), unpack(failed) }

@@ -1,5 +1,5 @@
 -- prune_runs: removes final runs, ended waitpoints, batches and bulk actions whose retention has passed, with
--- everything that names them. What a run that is not final made or waited for stays for another
+-- everything that names them, and recorded runs nobody spoke of for as long. What a run that is not final made or waited for stays for another
 -- day, again and again: the run may be executed again and then asks for it.
 -- KEYS  scope
 -- ARGV  count
@@ -17,7 +17,7 @@ local function belongings(id, kind)
   if kind == 'batch' then return { key_batch(id), key_batch_runs(id), key_batch_left(id) } end
   if kind == 'bulk' then return { key_bulk(id) } end
   return { key_run(id), key_payload(id), key_output(id), key_error(id), key_attempts(id),
-    key_children(id) }
+    key_children(id), key_reasons(id) }
 end
 
 local function lives(run)
@@ -37,14 +37,23 @@ local function needed(id, kind)
   return redis.call('EXISTS', key_keepers(id)) == 1 and 'unknown'
 end
 
+local lost = {}
 local function leave_indexes(id, kind)
   if kind == 'waitpoint' then redis.call('ZREM', key_tokens(), id) end
   if kind == 'bulk' then redis.call('ZREM', key_bulks(), id) end
+  if kind == 'batch' then
+    local keyed = redis.call('HGET', key_batch(id), 'keyed')
+    if keyed and redis.call('GET', key_batch_key(keyed)) == id then redis.call('DEL', key_batch_key(keyed)) end
+  end
   if kind ~= 'run' then return end
   redis.call('DEL', key_watch(id))
+  redis.call('ZREM', key_continuing(), id)
   local f = redis.call('HMGET', key_run(id), 'status', 'task', 'queue', 'tags', 'idem', 'deb',
-    'labels', 'links')
-  if not f[1] then return end
+    'labels', 'links', 'rec')
+  if not f[1] then
+    lost[#lost + 1] = id
+    return
+  end
   if f[5] and redis.call('GET', key_idem(f[5])) == id then redis.call('DEL', key_idem(f[5])) end
   if f[6] and redis.call('GET', key_debounce(f[6])) == id then
     redis.call('DEL', key_debounce(f[6]))
@@ -58,6 +67,28 @@ local function leave_indexes(id, kind)
     redis.call('ZREM', key_index_tag(token(tag)), id)
   end
   for label in string.gmatch(f[7] or '', '[^\31]+') do redis.call('ZREM', key_index_label(label), id) end
+  if f[9] then redis.call('ZREM', key_recorded(), id) end
+end
+
+-- Records that expired by themselves, as no worker ran for a week behind their retention: they are
+-- taken out of the indexes whose names are known without them. Those of tags, versions and bulk
+-- actions keep what names them; who reads these passes over it.
+local function forget_lost()
+  if not lost[1] then return end
+  for status in string.gmatch(LEGAL, '[A-Z_]+') do
+    redis.call('ZREM', key_index_status(status), unpack(lost))
+  end
+  redis.call('ZREM', key_index_label('test'), unpack(lost))
+  if redis.call('HLEN', key_tasks()) <= 1000 then
+    for _, task in ipairs(redis.call('HKEYS', key_tasks())) do
+      redis.call('ZREM', key_index_task(token(task)), unpack(lost))
+    end
+  end
+  if redis.call('HLEN', key_queues()) <= 1000 then
+    for _, q in ipairs(redis.call('HKEYS', key_queues())) do
+      redis.call('ZREM', key_index_queue(q), unpack(lost))
+    end
+  end
 end
 
 local due = redis.call('ZRANGEBYSCORE', key_retention(), '-inf', int(now), 'LIMIT', 0, count)
@@ -76,4 +107,5 @@ for _, id in ipairs(due) do
     redis.call('ZREM', key_retention(), id)
   end
 end
+forget_lost()
 return #due

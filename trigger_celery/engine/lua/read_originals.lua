@@ -2,8 +2,8 @@
 -- KEYS  scope
 -- ARGV  most_bytes runs...
 --       most_bytes: of payloads; what is over it is left out, but for the first run.
--- REPLY per run: {task, concurrency key, tags, packet type, options, 1 if there is a payload,
---       payload, metadata as it was triggered, its queue or '' for that of its task}; '' for what it
+-- REPLY per run: {task, concurrency key, tags, packet type, options, 1 if there is a payload, 2 if it
+--       is a recorded run, payload, metadata as it was triggered, its queue or '' for that of its task}; '' for what it
 --       has not | {} when unknown. Fewer than asked for when their payloads are large.
 -- TTL   none
 -- INCLUDE records
@@ -18,8 +18,10 @@ local reply, bytes = {}, 0
 for i = runs, #ARGV do
   local id = ARGV[i]
   local f = redis.call('HMGET', key_run(id), 'task', 'queue', 'ckey', 'tags', 'ptype', 'opts',
-    'payload')
-  if f[1] then
+    'payload', 'rec')
+  if f[8] then
+    reply[#reply + 1] = { f[1], '', '', '', '', 2, '', '', '' }
+  elseif f[1] then
     local payload = f[7] or redis.call('GET', key_payload(id))
     -- One in the payload store is copied: as many of them as would be large ones here.
     bytes = bytes + (f[5] == 'application/store' and 1048576 or #(payload or ''))

@@ -4,7 +4,7 @@
 -- ARGV  run_id channel watch bodies
 --       channel '': do not watch; watch: end or all. bodies '0': only the hash.
 -- REPLY {fields and values, payload, output, error, metadata, attempts, declared max attempts,
---       changes of the metadata} | empty when unknown
+--       changes of the metadata; in the place of attempts of a recorded run: what failed, and its error} | empty when unknown
 -- TTL   watch: 1 hour
 local fields = redis.call('HGETALL', key_run(run_id))
 if #fields == 0 then return {} end
@@ -24,13 +24,21 @@ local function declared_max()
   return known and string.match(known, '^[^\31]*\31[^\31]*\31(%d+)')
 end
 
+-- Attempts of a recorded run are in its record.
+local function attempts()
+  for i = 1, #fields, 2 do
+    if fields[i] == 'rec' then return redis.call('HGETALL', key_reasons(run_id)) end
+  end
+  return redis.call('LRANGE', key_attempts(run_id), 0, -1)
+end
+
 return {
   fields,
   text(redis.call('GET', key_payload(run_id))),
   text(redis.call('GET', key_output(run_id))),
   text(redis.call('GET', key_error(run_id))),
   text(redis.call('GET', key_metadata(run_id))),
-  redis.call('LRANGE', key_attempts(run_id), 0, -1),
+  attempts(),
   text(declared_max()),
   redis.call('LRANGE', key_metadata_changes(run_id), 0, -1),
 }

@@ -3,15 +3,16 @@
 -- KEYS  scope
 -- ARGV  op_id run_id mode amount
 --       mode: in | at and ms.
--- REPLY ok | gone | the status that does not allow it
+-- REPLY ok | gone | recorded | the status that does not allow it
 -- TTL   debounce key: until the run starts + 1 day
 -- INCLUDE clock
 -- INCLUDE change
 -- INCLUDE lanes
 local now = clock()
 local f = redis.call('HMGET', key_run(run_id), 'status', 'created', 'n', 'watch', 'deb',
-  'due', 'op')
+  'due', 'op', 'rec')
 if not f[1] then return 'gone' end
+if f[8] then return 'recorded' end
 if f[7] == op_id then return 'ok' end
 local parked = f[1] == 'PENDING_VERSION' and tonumber(f[6] or '0') > now
 if not (parked or f[1] == 'DELAYED') then return f[1] end

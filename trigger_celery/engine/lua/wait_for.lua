@@ -1,9 +1,10 @@
 -- wait_for: notes a durable call of a run and what it waits for: ready at once, or an edge. With
 -- `park` the run gives its slot back in the same step: EXECUTING -> WAITING.
 -- KEYS  scope
--- ARGV  run_id epoch path call target post_to park
+-- ARGV  run_id epoch path call target post_to park rests
 --       call: what the run asks for, compared when it is replayed. target: '' or the id of a
 --       waitpoint, a run or a batch. post_to: '' or the run's own mailbox. park: 1 or 0.
+--       rests: see include/rests.lua.
 -- REPLY {ready | waiting | parked | stale | unknown | full} | {mismatch, what it asked before}
 --       | {cycle, chain of run ids}
 -- TTL   none
@@ -12,6 +13,7 @@
 -- INCLUDE lanes
 -- INCLUDE slots
 -- INCLUDE keep
+-- INCLUDE rests
 local now = clock()
 local f = redis.call('HMGET', key_run(run_id), 'status', 'epoch', 'lane', 'created', 'n', 'watch',
   'owner', 'post', 'resuming')
@@ -104,6 +106,7 @@ redis.call('SADD', key_waiting(run_id), target)
 if string.sub(target, 1, 4) == 'run_' then redis.call('HSETNX', key_run(target), 'waited', '1') end
 if park ~= '1' then return { 'waiting' } end
 if f[1] ~= 'EXECUTING' then return { 'parked' } end
+note_rests(rests)
 local freed = {}
 release(run_id, f[3], nil, freed)
 change({ id = run_id, before = f[1], created = f[4], n = f[5], watched = f[6] }, 'WAITING', now)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 
 from trigger_celery.engine import sessions
+from trigger_celery.engine.recording import sweep_recorded
 from trigger_celery.store.op import Flow
 
 logger = logging.getLogger("trigger_celery.sweeper")
@@ -30,7 +31,7 @@ class Sweeper:
         self.interval_ms = max(50, min(5000, lease_ms // 6))
 
     def tick(self) -> Flow[float]:
-        """Take over at most 100 runs."""
+        """Take over at most 100 runs, and look at 100 recorded ones that nobody speaks of."""
         done = yield from sessions.sweep(
             self._scope, self._lease_ms, self.interval_ms, self._retention
         )
@@ -49,4 +50,11 @@ class Sweeper:
                 done.sessions_ended,
                 extra={"action": "session_lapsed", "count": done.sessions_ended},
             )
-        return 0.0 if done.more else self.interval_ms / 1000
+        recorded = yield from sweep_recorded(self._scope, self._lease_ms, self._retention)
+        for run_id in recorded.lost:
+            logger.warning(
+                "the process that executed the recorded run %s is silent",
+                run_id,
+                extra={"action": "recorded_run_silent", "run_id": run_id},
+            )
+        return 0.0 if done.more or recorded.more else self.interval_ms / 1000

@@ -2,7 +2,7 @@
 -- item's details begin with JSON (engine/admission.py): opts, the options as they are stored; ttl ms;
 -- idem, keep, the hash of an idempotency key and its ms; deb, every, most, last, the hash of a debounce
 -- key, its ms, and 1 when the last call counts; own, options the trigger itself names; at, the item's
--- place in its batch; tags, metadata, max, maxdur: 1 when given.
+-- place in its batch; celery and tid, what Celery says of it and its id; tags, metadata, max, maxdur: 1 when given.
 -- declared: what workers say of a task that the caller does not know.
 -- Returns the options, the other details, and what to answer when no run is to be made.
 -- RARE
@@ -103,7 +103,6 @@ local function admit(id, payload, details, declared, now)
   local found = answered() or (x.idem and keyed_run(x.idem, now)) or (x.deb and put_off())
   if not found then return x, rest end
   if x.at then count_too(found, id, x.at) end
-  if path ~= '' and batch == '' then hit = '\31' .. found end
   if parent ~= '' then keep(found, key_run(found), parent) end
   return x, rest, 'cached ' .. found
 end

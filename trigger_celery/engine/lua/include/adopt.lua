@@ -7,8 +7,12 @@ local function adopt(id, now)
   if parent_status == nil then
     parent_status = redis.call('HGET', key_run(parent), 'status') or false
   end
-  if not parent_status then return end
   redis.call('ZADD', key_children(parent), now, id)
+  if not parent_status then
+    -- A task that Celery's broker carries: its record may come later, or never.
+    redis.call('PEXPIRE', key_children(parent), 86400000)
+    return
+  end
   if parent_status == 'CANCELED' then
     redis.call('ZADD', key_timers(), now, timer_cancel(id))
     if not hurried then hurry(now, now) end

@@ -1,5 +1,5 @@
 -- Cancels a run in any state that is not final, and its descendants: children are cancelled by
--- timers, so that the cascade goes on when the caller is gone.
+-- timers, so that the cascade goes on when the caller is gone. A recorded run is Celery's to revoke.
 -- INCLUDE seal
 local function cancel_children(id, now)
   local children = redis.call('ZRANGE', key_children(id), 0, -1)
@@ -9,11 +9,12 @@ end
 
 local function cancel(id, op_id, error, retention, now, freed)
   local f = redis.call('HMGET', key_run(id), 'status', 'lane', 'created', 'n', 'watch', 'owner',
-    'epoch', 'task', 'op', 'waits', 'waited', 'batch', 'post')
+    'epoch', 'task', 'op', 'waits', 'waited', 'batch', 'post', 'rec')
   local status, owner = f[1], f[6]
   if not status then return 'gone', '' end
   if f[9] == op_id then return 'ok', status end
   if FINAL[status] then return 'final', status end
+  if f[14] then return 'recorded', status end
   redis.call('ZREM', key_timers(), id, timer_expire(id))
   local _, q, k = split(f[2])
   if status == 'PENDING_VERSION' then

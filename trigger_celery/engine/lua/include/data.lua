@@ -1,8 +1,8 @@
 -- What hangs on a run beside its record, its bodies and its waits: changed metadata, streams, its
--- log. The record of a run that has any of it has the field `data`. Calls PEXPIRE or DEL for all of it.
+-- log, what Celery says of it. The record of a run that has any of it has the field `data`. Calls PEXPIRE or DEL for all of it.
 local function all_data(verb, id, ...)
   for _, name in ipairs({ key_metadata(id), key_metadata_changes(id), key_metadata_before(id),
-    key_logs(id), key_log_facts(id) }) do
+    key_logs(id), key_log_facts(id), key_canvas(id) }) do
     redis.call(verb, name, ...)
   end
   local streams = redis.call('HGETALL', key_streams(id))

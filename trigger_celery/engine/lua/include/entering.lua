@@ -15,6 +15,7 @@ local function put_in(lane, entries)
   local wq, q, k = split(lane)
   local added = redis.call('ZADD', key_lane(lane), unpack(entries))
   local f = record(q)
+  if f[8] then redis.call('HINCRBY', key_queue(q), 'room', -added) end
   if not string.find(f[3] or '', wq, 1, true) then
     f[3] = (f[3] or '') .. ' ' .. wq
     redis.call('HSET', key_queue(q), 'served', f[3])

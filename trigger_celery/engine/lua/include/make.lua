@@ -53,34 +53,13 @@ local function first_status(mode, due, now, parking)
   return due > now and 'DELAYED' or 'QUEUED'
 end
 
--- What `admit` found in the details.
--- RARE
-local function add_options(x, id, status, due, now)
-  if x.opts then add('opts', x.opts) end
-  if x.labels then
-    add('labels', x.labels)
-    for label in string.gmatch(x.labels, '[^\31]+') do gather('ZADD', key_index_label(label), now, id) end
-  end
-  if x.ttl then
-    add('ttl', x.ttl)
-    if status == 'QUEUED' then redis.call('ZADD', key_timers(), int(now + x.ttl), timer_expire(id)) end
-  end
-  if x.idem then
-    add('idem', x.idem)
-    add('iuntil', int(now + x.keep))
-    redis.call('SET', key_idem(x.idem), id, 'PX', x.keep)
-  end
-  if x.deb and due > now then
-    add('deb', x.deb)
-    redis.call('SET', key_debounce(x.deb), id, 'PX', int(due - now + 86400000))
-  end
-end
+-- INCLUDE own_options
 
 -- The run of an item that could not be triggered ends as it is made.
 -- RARE
 local function end_at_once(id, error, now)
   seal_with(id, error, tonumber(retention), now)
-  if batch ~= '' then settle(id, nil, nil, batch, now) end
+  settle(id, nil, redis.call('HGET', key_run(id), 'waited'), batch ~= '' and batch, now)
 end
 
 -- options: nil or those of `admit`. parking: nil or where it waits for what is not declared yet.

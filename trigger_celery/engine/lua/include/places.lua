@@ -13,17 +13,25 @@ local function parking_of(q, name, of_task)
   return not is_queue_known(q, name, of_task) and key_parked_queue(q) or nil
 end
 
--- Places that are left of `size`. Counts the runs of a queue only if it may be full at all, and no
--- further than to its size.
+-- Places that are left of `size`. Counts the runs of a queue only if it may be full at all: when so
+-- many runs are queued in the environment. Its lanes are fewer than its size then, and are counted
+-- once for as many runs as it had places: `room` is what those that enter since then have left.
+-- Runs that leave only make more room. A queue that stays full to its last places is counted each time.
 local function places_left(q, parking, size, wanted)
   if parking then return size - redis.call('ZCARD', parking) end
   local queued = redis.call('ZCARD', key_index_status('QUEUED'))
   if queued + wanted <= size then return wanted end
   queued = redis.call('SCARD', key_lanes(q))
   if queued >= size then return 0 end
+  local f = redis.call('HMGET', key_queue(q), 'room', 'room_of')
+  if tonumber(f[2] or '-1') == size and tonumber(f[1]) >= wanted then return wanted end
   queued = 0
   for _, lane in ipairs(redis.call('SMEMBERS', key_lanes(q))) do
     queued = queued + redis.call('ZCARD', key_lane(lane))
+  end
+  if size - queued > wanted and redis.call('EXISTS', key_queue(q)) == 1 then
+    redis.call('HSET', key_queue(q), 'room', int(size - queued), 'room_of', int(size))
+    record(q)[8] = '0'
   end
   return size - queued
 end

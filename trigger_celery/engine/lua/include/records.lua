@@ -17,13 +17,13 @@ local function lane_of(task, lane)
   return token(name) .. ':' .. q .. ':' .. k
 end
 
--- limit, paused, served, name, declared, gates, size
+-- limit, paused, served, name, declared, gates, size, room
 local records = {}
 local function record(q)
   local f = records[q]
   if not f then
     f = redis.call('HMGET', key_queue(q), 'limit', 'paused', 'served', 'name', 'declared', 'gates',
-      'size')
+      'size', 'room')
     records[q] = f
   end
   return f

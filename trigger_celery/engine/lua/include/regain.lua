@@ -14,14 +14,18 @@ local function regain(q, k, now)
   end
   if redis.call('EXISTS', waiting) == 0 then
     redis.call('ZREM', key_resuming_groups(), q .. ':' .. k)
+    redis.call('ZREM', key_resuming_keys(q), k)
   end
 end
 
--- The same for every key of one queue.
-local function regain_queue(queue, now)
-  for _, group in ipairs(redis.call('ZRANGE', key_resuming_groups(), 0, -1)) do
-    local q, k = string.match(group, '^(%x*):(%x*)$')
-    if q == queue then regain(q, k, now) end
+-- The same for keys of one queue, those first that were looked at longest ago: 200 a call, as there
+-- may be very many. It ends with the room that all of them share; then nothing is missed. Keys
+-- beyond that have their turn when the next slot is free, or are found by the sweeper.
+local function regain_queue(q, now)
+  for _, k in ipairs(redis.call('ZRANGE', key_resuming_keys(q), 0, 199)) do
+    if environment_room() <= 0 or room_of_queue(q) <= 0 then break end
+    redis.call('ZADD', key_resuming_keys(q), now, k)
+    regain(q, k, now)
   end
 end
 

@@ -20,10 +20,24 @@ local function count_batch(id, now)
   end_batch(id, f[3] and 'PARTIAL_FAILED' or 'COMPLETED', now)
 end
 
+-- Callbacks, chains and chords of Celery go on from a worker: `c` whatever the status is, `r` where
+-- no attempt has told the result. Such runs are marked `waited` from their beginning.
+-- RARE
+local function hand_on(id, now)
+  local flag = redis.call('GETRANGE', key_canvas(id), 0, 0)
+  if flag == '' or flag == 'x' then return end
+  local status = redis.call('HGET', key_run(id), 'status')
+  if flag == 'r' and (status == 'COMPLETED' or status == 'FAILED') then return end
+  redis.call('ZADD', key_continuing(), now, id)
+end
+
 local function settle(id, waits, waited, batch, now)
   if waits then forget_waits(id) end
   redis.call('DEL', key_steps(id))
-  if waited then wake_waiters(id, now) end
+  if waited then
+    wake_waiters(id, now)
+    hand_on(id, now)
+  end
   if batch then
     redis.call('SREM', key_batch_left(batch), id)
     count_batch(batch, now)

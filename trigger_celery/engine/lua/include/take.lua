@@ -13,9 +13,12 @@ local function describe(id, f, epoch, attempt, status)
     payload = redis.call('GETRANGE', key_payload(id), 0, MAX_INLINE)
     if #payload > MAX_INLINE then payload, apart = '', 'p' end
   end
+  -- A repeated call gets the same, though its run has started by then.
+  local first = tonumber(attempt) + (status == 'DEQUEUED' and 1 or 0) <= 1 and not (f[21] or f[22])
   return table.concat({
     id, epoch, attempt, status, f[2], f[3], f[11] or '', f[5], f[6], f[12] or '', f[13] or '',
-    string.gsub(f[14] or '', '\31', '\30'), f[18] or '', f[19] or '', f[20] or '', (f[21] or f[22] or '') .. (f[25] and 'd' or '') .. apart,
+    string.gsub(f[14] or '', '\31', '\30'), f[18] or '', f[19] or '', f[20] or '', (f[21] or f[22] or '') .. (f[25] and 'd' or '') .. apart
+      .. (not first and f[17] and 's' .. f[17] or ''),
     f[15] or '', f[24] or '',
     payload,
   }, '\31')

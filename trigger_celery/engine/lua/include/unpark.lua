@@ -7,14 +7,17 @@ local WAITED = {
   'anyq', 'due', 'opts', 'base',
 }
 
--- The preset of a run that names none is that of its task.
-local function machine_of(id, options, known)
-  local opts = cjson.decode(options or '{}')
-  if not opts.machine and known and string.find(known, '"machine":', 1, true) then
-    local said = cjson.decode(string.match(known, '^[^\31]*\31[^\31]*\31%d+\31(.*)$')).defaults
-    opts.machine = said and said.machine
-    if opts.machine then redis.call('HSET', key_run(id), 'opts', cjson.encode(opts)) end
+-- The preset and the TTL of a run that names none are those of its task. Returns the preset.
+local function machine_of(id, f, known)
+  local opts = cjson.decode(f[14] or '{}')
+  if not known or not string.find(known, '"defaults":{', 1, true) then return opts.machine end
+  local said = cjson.decode(string.match(known, '^[^\31]*\31[^\31]*\31%d+\31(.*)$')).defaults
+  opts.machine = opts.machine or said.machine
+  if said.ttl and said.ttl[1] > 0 and not (f[8] or opts.no_ttl) and tonumber(f[9] or '0') == 0 then
+    f[8], opts.ttl = said.ttl[1], said.ttl[2]
+    redis.call('HSET', key_run(id), 'ttl', f[8])
   end
+  if next(opts) then redis.call('HSET', key_run(id), 'opts', cjson.encode(opts)) end
   return opts.machine
 end
 
@@ -33,7 +36,7 @@ local function place_of(id, f)
       if name ~= 'task/' .. f[10] then redis.call('ZADD', key_index_queue(token(name)), f[3], id) end
     end
   end
-  return place_on(id, machine_of(id, f[14], known), lane), name, known
+  return place_on(id, machine_of(id, f, known), lane), name, known
 end
 
 local function unpark(parked, count, now)

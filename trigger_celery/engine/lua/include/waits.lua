@@ -39,6 +39,7 @@ local function go_on(id, target, now)
     change(run, 'QUEUED', now, 'resuming', '1')
     redis.call('ZADD', key_resuming(q, k), score, id)
     redis.call('ZADD', key_resuming_groups(), 'NX', now, q .. ':' .. k)
+    redis.call('ZADD', key_resuming_keys(q), 'NX', now, k)
     tell(f[7], owner, 'done ' .. id .. ' ' .. target)
   end
 end
@@ -73,7 +74,7 @@ local function forget_waits(id)
     redis.call('SREM', key_keepers(target), id)
     forget_date(target)
   end
-  redis.call('DEL', key_waiting(id), key_calls(id))
+  redis.call('DEL', key_waiting(id), key_calls(id), key_rests(id))
   redis.call('HDEL', key_run(id), 'waits', 'resumed', 'resume', 'told')
 end
 
@@ -82,6 +83,7 @@ local function leave_resuming(id, q, k)
   if redis.call('ZREM', key_resuming(q, k), id) == 0 then return end
   if redis.call('EXISTS', key_resuming(q, k)) == 0 then
     redis.call('ZREM', key_resuming_groups(), q .. ':' .. k)
+    redis.call('ZREM', key_resuming_keys(q), k)
   end
 end
 
