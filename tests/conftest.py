@@ -13,7 +13,7 @@ import redis
 from celery import Celery
 from hypothesis import settings as hypothesis_settings
 
-from tests import police
+from tests import police, rabbitmq
 from tests.driving import Clock, Engine
 from trigger_celery.bridge import context
 from trigger_celery.bridge.binding import TriggerCelery
@@ -22,10 +22,19 @@ from trigger_celery.dev.embedded import EmbeddedServer
 from trigger_celery.engine import keys
 from trigger_celery.store.store import Store
 
+pytest_plugins = ["pytest_trigger_celery"]
+
 hypothesis_settings.register_profile("nightly", max_examples=1000, deadline=None)
 
 _numbers = itertools.count(1)
 _WATCHED = {"store", "trigger"}
+
+
+def pytest_report_header() -> str:
+    """Say which brokers this session covers."""
+    found = rabbitmq.version()
+    other = "RabbitMQ is not installed: its tests are skipped" if found is None else ""
+    return f"brokers: Redis or Valkey; {other or f'RabbitMQ {found}'}"
 
 
 @dataclass(frozen=True)

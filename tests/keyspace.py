@@ -11,6 +11,8 @@ import redis
 
 from trigger_celery.engine import keys
 
+_SPELLED = {kind.spelled: kind.name for kind in keys.KEYS if kind.spelled}
+
 
 @dataclass
 class Keyspace:
@@ -22,14 +24,15 @@ class Keyspace:
     types: dict[str, str]
 
     def kind(self, name: str) -> str:
-        return name.removeprefix(self.scope + ":").split(":", 1)[0]
+        rest = name.removeprefix(self.scope + ":")
+        return _SPELLED.get(rest) or rest.split(":", 1)[0]
 
     @cached_property
     def _by_kind(self) -> dict[str, dict[str, Any]]:
         kinds: dict[str, dict[str, Any]] = defaultdict(dict)
         for name, value in self.values.items():
-            kind, _, rest = name.removeprefix(self.scope + ":").partition(":")
-            kinds[kind][rest] = value
+            _, _, rest = name.removeprefix(self.scope + ":").partition(":")
+            kinds[self.kind(name)][rest] = value
         return kinds
 
     def of(self, kind: str) -> dict[str, Any]:

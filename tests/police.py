@@ -10,13 +10,13 @@ from typing import Any
 
 import redis
 
-from tests import police_waits
+from tests import police_schedules, police_waits
 from tests.keyspace import Keyspace, keyspace
 from trigger_celery.engine import keys, sessions
 from trigger_celery.engine.machines import preset_queue
 from trigger_celery.model.ids import token
 from trigger_celery.model.run import RunStatus
-from trigger_celery.model.transitions import FINAL, allowed
+from trigger_celery.model.transitions import FINAL, allowed, allowed_recorded
 from trigger_celery.store.store import Store
 
 KINDS = {kind.name: kind for kind in keys.KEYS}
@@ -33,9 +33,12 @@ _MAY_NAME_THE_PAST = {
     "batch_runs",
     "bulk_runs",
     "objects",
+    "redbeat",  # a schedule knows its last run
 }
 # A child, or a batch, may outlive who made it.
 _LINKS = {"links", "batch", "parent", "keeper", "opts", "at_id"}
+# What a recorded run has from the beginning.
+_OF_RECORDED = {"run", "payload", "output", "error", "reasons"}
 # Two steps that one call takes: a dequeue that starts at once, and giving up a run that was.
 _AT_ONCE = {
     ("QUEUED", "EXECUTING"): "DEQUEUED",
@@ -56,10 +59,12 @@ def problems(space: Keyspace) -> Iterator[str]:
     yield from _slots(space)
     yield from _places(space)
     yield from police_waits.problems(space)
+    yield from police_schedules.problems(space)
     yield from _bulks(space)
     yield from _lanes(space)
     yield from _indexes(space)
     yield from _feed(space)
+    yield from _recorded(space)
 
 
 def _names_types_ttls(space: Keyspace) -> Iterator[str]:
@@ -78,10 +83,15 @@ def _names_types_ttls(space: Keyspace) -> Iterator[str]:
         if kind.name == "run" or kind.removed == "with its run":
             run = name.rsplit(":", 1)[1]
             if run not in space.runs:
-                yield f"{name} belongs to no run"
+                # The children of a task that Celery's broker carries may come before its record.
+                if not (kind.name == "children" and expires):
+                    yield f"{name} belongs to no run"
+            elif "rec" in space.runs[run]:
+                if not expires and kind.name in _OF_RECORDED:
+                    yield f"{name} lacks a TTL, and nobody may ever say how its run ended"
             elif expires is not (run in final):
                 yield f"{name} {'has' if expires else 'lacks'} a TTL, its run is {space.runs[run]}"
-        elif kind.name in police_waits.KINDS or kind.name == "bulk":
+        elif kind.name in police_waits.KINDS or kind.name in ("bulk", "redbeat"):
             continue
         elif kind.name == "queue":
             if expires is ("declared" in space.values[name]):
@@ -102,6 +112,10 @@ def _slots(space: Keyspace) -> Iterator[str]:
     environment, queues, own_keys, owned = set(), *(defaultdict(set) for _ in range(3))
     sessions_known = set(space.one("workers", {}))
     for run, f in space.runs.items():
+        if "rec" in f:
+            if {"lane", "owner", "epoch"} & set(f):
+                yield f"{run} is recorded, and the engine has done something with it: {f}"
+            continue
         worker_queue, queue, key = _lane_of(f)
         if queue != token(f["queue"]) or key != (token(f["ckey"]) if "ckey" in f else ""):
             yield f"{run}: the lane {f['lane']} does not fit queue and key: {f}"
@@ -161,6 +175,8 @@ def _places(space: Keyspace) -> Iterator[str]:
             "DELAYED": {"timers"},
             "PENDING_VERSION": {"parked"},
         }.get(status, {"retention"} if status in FINAL else set())
+        if "rec" in f:
+            wanted = {"retention"}
         found = ["lane"] * len(lanes.get(run, ())) + [
             name
             for name, members in (
@@ -173,7 +189,7 @@ def _places(space: Keyspace) -> Iterator[str]:
         ]
         if not (set(found) <= wanted and len(found) == (1 if wanted else 0)):
             yield f"{run} is {status} and in {found}; it belongs in {sorted(wanted) or 'none'}"
-        if lanes.get(run, [f["lane"]]) != [f["lane"]]:
+        if run in lanes and lanes[run] != [f.get("lane")]:
             yield f"{run} is in the lanes {lanes[run]}, its record says {f['lane']}"
         places = ("parked", token(f["task"])), ("parked_queue", token(f["queue"]))
         if run in parked and parked[run] not in places:
@@ -303,6 +319,29 @@ def _is_legal(before: str | None, after: str) -> bool:
     return allowed(before and RunStatus(before), RunStatus(after))
 
 
+def _is_legal_for(f: dict[str, str] | None, before: str | None, after: str) -> bool:
+    """Say whether a run may change so; of one that is pruned it is not known which kind it was."""
+    recorded = allowed_recorded(before and RunStatus(before), RunStatus(after))
+    if f is None:
+        return recorded or _is_legal(before, after)
+    return recorded if "rec" in f else _is_legal(before, after)
+
+
+def _recorded(space: Keyspace) -> Iterator[str]:
+    """Recorded runs are looked at when they go silent, or are due; each has its facts."""
+    runs = {run: f for run, f in space.runs.items() if "rec" in f}
+    watched = {run for run, f in runs.items() if f["status"] in ("EXECUTING", "DELAYED")}
+    if set(space.one("recorded", {})) != watched:
+        yield f"recorded: stored {space.one('recorded', {})}, by the runs {watched}"
+    if not set(space.of("reasons")) <= set(runs):
+        yield f"reasons of {set(space.of('reasons'))}, recorded are {set(runs)}"
+    for run, f in runs.items():
+        if f["status"] in FINAL and not {"finished", "win"} <= set(f):
+            yield f"{run} is {f['status']} and does not say when and why: {f}"
+        if (f["status"] in FINAL - {"COMPLETED"}) is not (run in space.of("error")):
+            yield f"{run} is {f['status']}, error: {run in space.of('error')}"
+
+
 def _feed(space: Keyspace) -> Iterator[str]:
     """Every change is in the feed once, in order, and legal."""
     feed = space.one("changes", [])
@@ -314,7 +353,7 @@ def _feed(space: Keyspace) -> Iterator[str]:
         before_n, before = last[run]
         if n != before_n + 1:
             yield f"{run}: change {n} follows change {before_n}"
-        if before != status and not _is_legal(before, status):
+        if before != status and not _is_legal_for(space.runs.get(run), before, status):
             yield f"{run}: {before} -> {status} is no transition"
         last[run] = (n, status)
     for run, f in space.runs.items():

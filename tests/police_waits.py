@@ -11,7 +11,7 @@ from trigger_celery.model.transitions import FINAL
 
 # These kinds have a TTL exactly when what they belong to has ended, or never: looked at here.
 KINDS = {
-    "waitpoint", "waitpoint_output", "batch", "batch_runs", "batch_left", "calls", "steps",
+    "waitpoint", "waitpoint_output", "batch", "batch_runs", "batch_left", "calls", "rests", "steps",
 }  # fmt: skip
 _WITH_CALLS = {"EXECUTING", "WAITING"}
 
@@ -71,6 +71,11 @@ def _resuming(space: Keyspace) -> Iterator[str]:
     groups = space.of("resuming")
     if set(space.one("resuming_groups", {})) != set(groups):
         yield f"resuming_groups: {space.one('resuming_groups', {})}, by the runs {set(groups)}"
+    by_queue = {
+        f"{queue}:{key}" for queue, keys in space.of("resuming_keys").items() for key in keys
+    }
+    if by_queue != set(groups):
+        yield f"resuming_keys: {by_queue}, by the runs {set(groups)}"
     limit = space.one("env", {}).get("limit")
     held = len(space.one("slots", {}))
     for group, members in groups.items():
@@ -205,20 +210,20 @@ def _children(space: Keyspace) -> Iterator[str]:
         if parent in space.runs:
             by_links[parent].add(run)
     stored = space.of("children")
-    for parent in set(by_links) | set(stored):
+    for parent in set(by_links) | (set(stored) & set(space.runs)):
         known = {run for run in stored.get(parent, ()) if run in space.runs}
         if known != by_links[parent]:
             yield f"children of {parent}: stored {known}, by their links {by_links[parent]}"
 
 
 def _records(space: Keyspace) -> Iterator[str]:
-    for kind in ("calls", "steps"):
+    for kind in ("calls", "rests", "steps"):
         for run in space.of(kind):
             f = space.runs.get(run, {"status": "gone"})
             if f["status"] in FINAL or f["status"] == "gone" or _ttl(space, kind, run):
                 yield f"{kind} of {run}, which is {f['status']}"
-            elif kind == "calls":
+            elif kind in ("calls", "rests"):
                 if "waits" not in f:
-                    yield f"{run} has calls, its record does not know"
+                    yield f"{run} has {kind}, its record does not know"
                 if f["status"] not in _WITH_CALLS and not {"resume", "resuming"} & set(f):
-                    yield f"{run} is {f['status']} and has calls of an attempt that is over"
+                    yield f"{run} is {f['status']} and has {kind} of an attempt that is over"

@@ -22,7 +22,9 @@ SCRIPT = Budget(goal=120, limit=150)
 DOOR = Budget(goal=80, limit=80)
 
 # "path" or "path::function" -> lines at present
-EXCEPTIONS: dict[str, int] = {}
+EXCEPTIONS: dict[str, int] = {
+    "trigger_celery/errors.py": 412,  # the tree of all exceptions, drawn and defined in one place
+}
 
 
 def sizes() -> dict[str, tuple[int, Budget]]:

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 from tests.cli.conftest import Command, Program
 from tests.driving import Engine
+from trigger_celery.bridge.binding import TriggerCelery
+from trigger_celery.dev.embedded import EmbeddedServer
+from trigger_celery.engine.beats import note_beat
+from trigger_celery.engine.schedules import Wanted, find_call, upsert
+from trigger_celery.model.cron import parse_cron
+from trigger_celery.model.ids import schedule_id
 from trigger_celery.settings import SETTINGS
+from trigger_celery.store.op import ask
 
 
 def findings(command: Command) -> tuple[int, dict[str, list[str]]]:
@@ -113,3 +122,55 @@ def test_passwords_are_hidden(program: Program) -> None:
 def test_the_source_of_an_address_from_the_command_line(program: Program) -> None:
     shown = json.loads(program("doctor", "--json", "--redis-url", "redis://localhost:1").stdout)
     assert shown["settings"][0]["source"] == "--redis-url"
+
+
+def test_schedules_that_nobody_fires(command: Command, engine: Engine) -> None:
+    _, found = findings(command)
+    assert not any("beat" in message for message in found["warning"])
+    scope = engine.scope
+    wanted = Wanted("t", parse_cron("@daily"), deduplication_key="a")
+    nothing = engine.run(ask(find_call(scope, schedule="sched_1")))
+    engine.run(upsert(scope, nothing, wanted, schedule_id()))
+    _, found = findings(command)
+    assert any("1 schedule(s) are active, but no beat" in text for text in found["warning"])
+    engine.run(note_beat(scope, "here", 7, 1.0))
+    _, found = findings(command)
+    assert "1 schedule(s), fired by a beat on here (process 7)" in found["ok"]
+    assert not any("beat" in message for message in found["warning"])
+
+
+def test_tasks_that_no_worker_could_load(
+    program: Program, server: EmbeddedServer, tmp_path: Path
+) -> None:
+    """Two tasks with one id, in modules that nobody imported yet."""
+    declared = "from trigger_celery import task\n@task(id='mail')\ndef {name}(payload): ...\n"
+    (tmp_path / "app.py").write_text(
+        "from celery import Celery\nfrom trigger_celery import TriggerCelery\n"
+        f"app = Celery('shop', broker={server.broker_url!r}, include=['one', 'two'])\nTriggerCelery(app)\n"
+    )
+    (tmp_path / "one.py").write_text(declared.format(name="first"))
+    (tmp_path / "two.py").write_text("print('hello')\n")
+    shown = program("doctor", "--json", "-A", "app")
+    [found] = [one for one in json.loads(shown.stdout)["findings"] if one["name"] == "tasks"]
+    assert (found["level"], found["message"]) == ("ok", "1 task(s) are declared here")
+    (tmp_path / "two.py").write_text(declared.format(name="second"))
+    shown = program("doctor", "--json", "-A", "app")
+    [found] = [one for one in json.loads(shown.stdout)["findings"] if one["name"] == "tasks"]
+    assert (shown.returncode, found["level"]) == (1, "error")
+    assert "'mail'" in found["message"]
+
+
+def test_a_payload_store_that_cannot_be_used(
+    command: Command, trigger: TriggerCelery, tmp_path: Path
+) -> None:
+    place = tmp_path / "objects"
+    trigger.configure(payload_store=f"file://{place}", store_retry=0.1)
+    code, found = findings(command)
+    assert code == 0
+    assert any("can be written, read and deleted from" in message for message in found["ok"])
+    assert not [path for path in place.rglob("*") if path.is_file()]
+    shutil.rmtree(place)
+    place.write_text("no folder")
+    code, found = findings(command)
+    assert code == 1
+    assert any("could not be written in the payload store" in message for message in found["error"])

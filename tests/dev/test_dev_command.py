@@ -10,15 +10,21 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
+from celery import Celery
+from redbeat import RedBeatSchedulerEntry
+from redbeat.schedulers import get_redis
 
 from tests.architecture.source import ROOT
 from tests.waiting import wait_until
 from trigger_celery.dev import state
 from trigger_celery.dev.embedded import EmbeddedServer
+from trigger_celery.engine import keys
 
 pytestmark = pytest.mark.processes
 
@@ -169,6 +175,49 @@ def test_a_session(start: Start, tmp_path: Path) -> None:
     assert dev.end() == 0
     assert state.read(tmp_path) is None
     assert dev.trigger("greet").returncode == 2  # nothing to reach any more, and it says so
+
+
+SCHEDULED = (
+    APP
+    + """
+from trigger_celery import scheduled_task
+
+app.conf.beat_schedule = {"static": {"task": "greet", "schedule": 1.0, "args": ["STATIC"]}}
+
+@scheduled_task(id="nightly", cron="* * * * *")
+async def nightly(payload):
+    return f"at {payload.timestamp:%H:%M}"
+"""
+)
+
+
+def test_schedules_fire(start: Start, tmp_path: Path) -> None:
+    """One of ours by the test clock, one of `beat_schedule`, one of RedBeat's own."""
+    (tmp_path / "app.py").write_text(SCHEDULED)
+    dev = start("--ephemeral")
+    dev.expect("ready in")
+    assert any("beat" in line and "1 schedule" in line and "next at" in line for line in dev.lines)
+    dev.expect("greet", "✓", "GREETING STATIC")
+    server = state.read(tmp_path)
+    assert server is not None
+    elsewhere = Celery("elsewhere", broker="memory://", set_as_current=False)
+    elsewhere.conf.update(
+        redbeat_redis_url=server.redis_url,
+        redbeat_redis_options={},
+        redbeat_key_prefix=keys.key(keys.scope("default", "dev"), "celery", ""),
+    )
+    own = RedBeatSchedulerEntry("own", "greet", 3600, args=["OWN"], app=elsewhere)
+    own.last_run_at = datetime(2020, 1, 1, tzinfo=UTC)
+    own.save()
+    get_redis(elsewhere).close()
+    dev.expect("greet", "✓", "GREETING OWN")
+    with redis.Redis.from_url(server.redis_url) as client:
+        client.incrby(keys.key(keys.scope("default", "dev"), "clock"), 60_000)
+    seen = dev.expect("nightly", "✓", '→ "at ')
+    (tmp_path / "app.py").write_text(SCHEDULED.replace("STATIC", "CHANGED"))
+    seen = dev.expect("worker restarted in", after=seen)
+    dev.expect("greet", "✓", "GREETING CHANGED", after=seen)  # the beat before has let go
+    assert dev.end() == 0
 
 
 def test_broken_code_is_shown_and_the_worker_goes_on(start: Start, tmp_path: Path) -> None:

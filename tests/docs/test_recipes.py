@@ -1,4 +1,4 @@
-"""The test modules of docs/how-to/test-your-tasks.md pass as a reader would write them."""
+"""The test modules of docs/how-to/testing.md pass as a reader would write them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import pytest
 from tests.architecture.pages import blocks
 from tests.architecture.source import ROOT
 
-PAGE = ROOT / "docs" / "how-to" / "test-your-tasks.md"
+PAGE = ROOT / "docs" / "how-to" / "testing.md"
 SHOP = """
 from celery import Celery
-from trigger_celery import TriggerCelery, task
+from trigger_celery import TriggerCelery, task, wait
 
 app = Celery("shop")
 trigger = TriggerCelery(app)
@@ -24,6 +24,11 @@ trigger = TriggerCelery(app)
 @task(id="fulfil")
 async def fulfil(payload):
     return f"order {payload['id']}"
+
+@task(id="approve")
+async def approve(payload):
+    decision = await wait.for_token(await wait.create_token(timeout="2d"))
+    return f"approved by {decision.data['by']}" if decision.ok else "nobody approved"
 
 def place_order(number):
     fulfil.trigger({"id": number}, delay="1h").sync()
@@ -39,7 +44,7 @@ def test_the_recipes_pass(tmp_path: Path) -> None:
             with (tmp_path / named[1]).open("a") as module:
                 module.write(block.text)
     assert {path.name for path in tmp_path.iterdir()} >= {
-        "conftest.py", "test_orders.py", "test_whole_way.py",
+        "conftest.py", "test_inline.py", "test_orders.py", "test_whole_way.py",
     }  # fmt: skip
     unset = ("TRIGGER_", "CELERY_", "PYTEST_")
     result = subprocess.run(
@@ -48,6 +53,8 @@ def test_the_recipes_pass(tmp_path: Path) -> None:
             "-m",
             "pytest",
             "-q",
+            "-p",
+            "pytest_trigger_celery",
             "-p",
             "no:cacheprovider",
             "--rootdir",
@@ -64,4 +71,4 @@ def test_the_recipes_pass(tmp_path: Path) -> None:
         check=False,
     )
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "2 passed" in result.stdout
+    assert "5 passed" in result.stdout

@@ -26,6 +26,7 @@ from trigger_celery import (
     idempotency_keys,
     queues,
     runs,
+    schedules,
     step,
     tasks,
     usage,
@@ -58,7 +59,9 @@ def rows(place: str, heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
 
 
-NAMESPACES = (tasks, runs, batch, wait, step, idempotency_keys, queues, usage, heartbeats)
+NAMESPACES = (
+    tasks, runs, batch, wait, step, idempotency_keys, queues, schedules, usage, heartbeats,
+)  # fmt: skip
 
 
 def names(cell: str) -> list[str]:
@@ -227,6 +230,7 @@ def test_the_actions_of_log_records() -> None:
 
 def test_settings_named_in_pages_exist() -> None:
     known = {f"TRIGGER_{setting.name.upper()}" for setting in SETTINGS}
+    known.add("TRIGGER_CELERY")  # of Django and of Flask: a dict of them
     for page in files(DOCS, ".md"):
         used = set(re.findall(r"\bTRIGGER_[A-Z_]+\b", page.read_text("utf-8")))
         assert used <= known, f"{page.relative_to(ROOT)}: {sorted(used - known)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.architecture.pages import blocks
 from tests.architecture.source import LUA, PACKAGE, ROOT, files
 from tests.conftest import Environment
 from tests.driving import DAY, ERROR, RETENTION, Engine
+from tests.driving_schedules import Schedules, wanted
 from tests.driving_waits import HOUR
 from trigger_celery.dev import events
 from trigger_celery.dev.embedded import EmbeddedServer
@@ -20,12 +22,15 @@ from trigger_celery.engine import (
     admission,
     attempts,
     bulk,
+    continuing,
     keys,
     listing,
     metadata,
     querying,
     queueing,
+    recording,
     relating,
+    scheduling,
     sessions,
     streams,
     tagging,
@@ -34,6 +39,7 @@ from trigger_celery.engine import (
 from trigger_celery.engine.admission import Extras
 from trigger_celery.engine.logs import LogReader, append_lines
 from trigger_celery.engine.queueing import QueueDeclaration
+from trigger_celery.engine.recording import About, Fact, end_detail, start_detail
 from trigger_celery.engine.run_groups import TagGroup
 from trigger_celery.engine.scripts import SCRIPTS
 from trigger_celery.engine.services.bulk_actions import BulkActions
@@ -44,11 +50,13 @@ from trigger_celery.errors import StoreAuthenticationError
 from trigger_celery.model.bulk import BulkType
 from trigger_celery.model.duration import Delay
 from trigger_celery.model.idempotency import scoped_key
-from trigger_celery.model.ids import bulk_id, op_id, run_id
+from trigger_celery.model.ids import bulk_id, op_id, run_id, run_id_of
+from trigger_celery.model.packet import JSON, Packet
 from trigger_celery.model.rate import parse_rate
+from trigger_celery.model.recorded import position
 from trigger_celery.model.trigger_options import Debounce
 from trigger_celery.store import checks
-from trigger_celery.store.op import Call, ask
+from trigger_celery.store.op import Call, ask, command
 from trigger_celery.store.scripts import Script
 from trigger_celery.store.store import Store
 
@@ -68,11 +76,17 @@ def granted() -> set[str]:
 
 
 def used() -> set[str]:
-    """Return the commands of the scripts, of the checks, and of the Python code."""
+    """Return the commands of the scripts, of the checks, and of the Python code that serves runs.
+
+    The testing kit empties servers of its users' tests; it needs more.
+    """
     lua = "".join(path.read_text("utf-8") for path in files(LUA, ".lua"))
     scripts = set(re.findall(r"redis\.p?call\(\s*'([A-Z]+)'", lua))
     probed = {line.split()[0] for line in checks.COMMANDS}
-    python = "".join(path.read_text("utf-8") for path in files(PACKAGE, ".py"))
+    kit = PACKAGE / "testing"
+    python = "".join(
+        path.read_text("utf-8") for path in files(PACKAGE, ".py") if kit not in path.parents
+    )
     sent = set(re.findall(r'(?:\bcommand|_packed|Call\(None, "", )\(\s*"([A-Z]+)"', python))
     return {name.lower() for name in scripts | probed | sent}
 
@@ -123,6 +137,24 @@ def test_the_user_can_do_everything(
     assert client.execute_command("ACL", "LOG") == []
 
 
+def every_continuation(engine: Engine) -> None:
+    engine.register("w3", ["t3"], worker_queues=("apart",))
+    extras = Extras(task_id="abc", celery='c{"id":"abc"}')
+    run = engine.create("t3", worker_queue="apart", extras=extras)
+    grant = engine.take_one("w3", worker_queues=("apart",))
+    assert (grant.id, engine.run(continuing.read_celery(engine.scope, run))) == (
+        run,
+        'c{"id":"abc"}',
+    )
+    long = Packet(f'"{"x" * 99}"', JSON)
+    for packet in (long, Packet("2", "text/plain")):
+        assert engine.run(continuing.change_call(engine.scope, run, grant.epoch, "c{}", packet))
+    engine.end(grant)
+    assert engine.run(continuing.claim(engine.scope, 9, 1000)) == [(run, "c{}")]
+    engine.run(continuing.continued(engine.scope, [run]))
+    engine.close("w3")
+
+
 def everything(engine: Engine) -> None:
     """Call every script, and what is sent beside them; take the paths that use most commands."""
     findings = engine.run(checks.check_server(engine.store))
@@ -148,6 +180,7 @@ def everything(engine: Engine) -> None:
     every_wait(engine)
     every_key(engine)
     every_subscription(engine)
+    every_recorded(engine)
     every_log(engine, done.id)
     every_progress(engine, done.id)
     engine.run(ask(SCRIPTS.note_objects(engine.scope, [done.id, run_id()], None, most=1)))
@@ -164,6 +197,8 @@ def everything(engine: Engine) -> None:
     page = engine.run(listing.list_runs(engine.scope, listing.RunFilter(), 2, None))
     engine.run(listing.list_runs(engine.scope, listing.RunFilter(), 2, page.next_cursor))
     every_bulk_action(engine)
+    every_continuation(engine)
+    every_schedule(engine)
     engine.run(queueing.list_queues(engine.scope))
     every_bound(engine)
     engine.run(querying.list_workers(engine.scope))
@@ -178,6 +213,23 @@ def everything(engine: Engine) -> None:
     assert engine.prune() > 0
     engine.run(sessions.prune_queues(engine.scope, b"0"))
     assert engine.status(done.id) == ""
+
+
+def every_schedule(engine: Engine) -> None:
+    """Call all that schedules need; what is broken is set aside."""
+    driver = Schedules(engine)
+    made, broken = driver.create("made"), driver.create("broken", catch_up="all")
+    driver.resume(driver.pause(made))
+    driver.update(made, task="u", external_id="x")
+    driver.sync(wanted(None))
+    driver.sync()
+    engine.client.hset(engine.key("redbeat", broken.id), "cron", "broken")
+    engine.clock.advance(HOUR)
+    assert driver.fire()[0].run_count == 1
+    assert engine.run(scheduling.next_due(engine.scope))[1] is not None
+    assert engine.run(ask(command("HKEYS", engine.key("tasks"))))
+    for schedule in driver.list():
+        driver.delete(schedule)
 
 
 def every_bound(engine: Engine) -> None:
@@ -279,6 +331,34 @@ def every_key(engine: Engine) -> None:
     assert engine.status(made.id) == "EXPIRED"
     for grant in engine.take("w1", 9):
         engine.end(grant)
+
+
+def every_recorded(engine: Engine) -> None:
+    """Record a task that retries, is silent, and ends, with a parent; look for those that are silent."""
+    scope, lease = engine.scope, 1000
+    run, long = run_id_of("task"), f'"{"x" * 99}"'
+    about = About("task", "old", "celery", engine.create(), None, "application/json")
+
+    def record(kinds: str, place: int, detail: str, body: str = "") -> None:
+        fact = Fact(
+            run, kinds, position(0, place), time.monotonic(), execution="x", about=about,
+            payload=long, detail=detail, body=body,
+        )  # fmt: skip
+        engine.store.send(
+            *recording.record_calls(scope, [fact], time.monotonic(), lease, RETENTION, 1)
+        )
+
+    record("p", 1, "")
+    record("se", 0, f"{start_detail('w', True)}\x1f{end_detail('RETRY', '0')}", ERROR)
+    record("s", 1, start_detail("w", False))
+    engine.store.send(recording.renew_call(scope, [(run, "1", "x")], lease, RETENTION))
+    engine.client.hdel(engine.key("env"), "hold")
+    engine.clock.advance(lease + 1)
+    assert engine.run(recording.sweep_recorded(scope, lease, RETENTION)).lost == (run,)
+    engine.store.send(recording.renew_call(scope, [(run, "1", "x")], lease, RETENTION))
+    record("e", 1, end_detail("COMPLETED", "application/json"), long)
+    assert engine.run(querying.read_run(scope, run)).is_success
+    assert engine.run(recording.read_unrecorded(scope)).count == 4
 
 
 def every_subscription(engine: Engine) -> None:

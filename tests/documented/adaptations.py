@@ -103,6 +103,10 @@ ADAPTATIONS: Final[Mapping[str, Adaptation]] = {
             ("# main logic", 'assert not payload["fails"], "as told"'),
         ),
     ),
+    "scheduled_task": Adaptation(
+        "imports neither the logger nor datetime",
+        before="from datetime import datetime\nfrom trigger import logger\n",
+    ),
     "pydantic_payload": renamed("my-task-pydantic"),
     "metadata_and_stream": Adaptation(
         f"imports no logger; {IDS}",
@@ -156,8 +160,6 @@ ADAPTATIONS: Final[Mapping[str, Adaptation]] = {
 }  # fmt: skip
 """By the name of the example. One that is not here is executed as it is written."""
 
-SKIPPED: Final[Mapping[str, str]] = {"scheduled_task": "comes with schedules"}
-
 PROJECT: Final = (
     "trigger_config",
     "hello_world",
@@ -176,6 +178,7 @@ PROJECT: Final = (
     "wait_token",
     "idempotent_wait",
     "schema_task",
+    "scheduled_task",
     "parent_and_child",
     "metadata_and_stream",
     "idempotency_key",

@@ -105,6 +105,15 @@ OLD_FORMS: Final = (
         in_run=False,
     ),
     OldForm(
+        "retries in dev",
+        'define_config(retries={"enabled_in_dev": False})',
+        "define_config(retry_in_dev=False)",
+        says="write retry_in_dev=False",
+        frame="config = {form}",
+        result="config.settings['retry_in_dev']",
+        in_run=False,
+    ),
+    OldForm(
         "the name of an error hook",
         '@task(id="sync", handle_error=decide)',
         '@task(id="sync", catch_error=decide)',

@@ -7,19 +7,19 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable, Coroutine
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, TypeVar
 
 import httpx
 import pytest
 
-import trigger_celery
-from tests.documented.adaptations import ADAPTATIONS, BLOCKS, CALLERS, PROJECT, SKIPPED, load
+from tests.documented.adaptations import ADAPTATIONS, BLOCKS, CALLERS, PROJECT, load
 from tests.driving import Clock
 from tests.waiting import wait_until
 from tests.worker.workers import Deployment
-from trigger_celery import LogLine, Run, runs, tasks, wait
-from trigger_celery.engine import sessions
+from trigger_celery import LogLine, Run, runs, schedules, tasks, wait
+from trigger_celery.engine import scheduling, sessions
 
 pytestmark = pytest.mark.processes
 
@@ -66,17 +66,10 @@ def failed(run: Run, name: str, message: str) -> None:
     assert (run.error.name, run.error.message) == (name, message)
 
 
-def test_every_example_is_executed_or_has_a_reason() -> None:
+def test_every_example_is_executed() -> None:
     names = {path.stem for path in BLOCKS.iterdir()}
-    assert sorted([*PROJECT, *CALLERS, *SKIPPED]) == sorted(names)
+    assert sorted([*PROJECT, *CALLERS]) == sorted(names)
     assert set(ADAPTATIONS) <= names
-
-
-@pytest.mark.parametrize("name", SKIPPED)
-def test_what_an_example_that_is_skipped_needs_is_not_there(name: str) -> None:
-    """Fails when it is: then the example has to be executed."""
-    assert not hasattr(trigger_celery, name)
-    pytest.skip(SKIPPED[name])
 
 
 def test_old_import(worker: Deployment) -> None:
@@ -235,6 +228,27 @@ def test_a_token_that_nobody_completes(worker: Deployment) -> None:
     pass_time(worker, 11 * MINUTE)
     completed(worker.wait(run), None)
     assert said(run, "Token wait failed").level == "warn"
+
+
+def test_scheduled_task(worker: Deployment) -> None:
+    """The worker has declared it when it started; whatever beat there is fires it."""
+    [schedule] = schedules.list(task="first-scheduled-task").sync()
+    assert (schedule.type, schedule.cron, schedule.timezone) == (
+        "DECLARATIVE", "0 */2 * * *", "UTC",
+    )  # fmt: skip
+    pass_time(worker, 120 * MINUTE)
+    place = partial(worker.binding.placement, None)
+    worker.binding.store.run_sync(scheduling.fire_due(worker.scope, place, 86_400_000))
+    [found] = runs.list(schedule=schedule).sync()
+    run = worker.wait(found.id)
+    assert run.status == "COMPLETED"
+    assert set(run.output) == {"executed_at"}
+    assert said(run, "Scheduled task running").level == "info"
+    assert run.payload["timestamp"] == schedules.retrieve(schedule).sync().last_run
+
+
+def test_a_scheduled_task_that_is_triggered_by_hand(worker: Deployment) -> None:
+    assert set(worker.run("first-scheduled-task", None).output) == {"executed_at"}
 
 
 def test_schema_task(worker: Deployment) -> None:

@@ -130,15 +130,6 @@ def test_a_configuration_that_nobody_understands_is_refused(program: str, messag
         of_module(program, "None")
 
 
-@pytest.mark.usefixtures("alone")
-def test_retries_that_were_switched_off_in_dev() -> None:
-    """There is no such switch, and that is said."""
-    program = "config = define_config(retries={'enabled_in_dev': False})"
-    settings, [said] = of_module(program, "dict(config.settings)")
-    assert "default_retry" not in settings
-    assert "nothing switches retries off in dev" in str(said.message)
-
-
 def cell(form: str) -> str:
     return "<br>".join(f"`{line}`" for line in form.splitlines())
 

@@ -21,6 +21,7 @@ from trigger_celery.store.op import Flow, command
 _OF_THE_MOMENT = {
     "created", "queued", "due", "updated", "since", "started", "finished", "epoch", "op", "seen",
     "swept", "hold", "now", "told", "completed", "paused", "over_at", "key_until", "iuntil",
+    "put", "fired", "meta",
 }  # fmt: skip
 
 
@@ -197,7 +198,7 @@ def _shown(space: Keyspace, name: str, value: Any, moment: bool) -> Any:
             if moment and kind == "run":
                 dropped = set()
             value = {field: text for field, text in value.items() if field not in dropped}
-        elif not moment or kind in ("workers", "idle", "objects"):
+        elif not moment or kind in ("workers", "idle", "objects", "recorded"):
             value = sorted(value, key=lambda member: (value[member], member))
             value = value if kind == "lane" else sorted(value)
     if kind == "attempts" and not moment:

@@ -14,6 +14,7 @@ from tests.conftest import Environment
 from tests.engine.lifecycle import Life, state
 from tests.engine.lifecycle_data import Data
 from tests.engine.lifecycle_keys import Keys
+from tests.engine.lifecycle_schedules import Schedules
 from tests.engine.lifecycle_waits import Waits
 from tests.faultproxy import FaultProxy, reply_end
 from trigger_celery.dev.embedded import EmbeddedServer
@@ -28,6 +29,8 @@ def proxy(server: EmbeddedServer) -> Iterator[FaultProxy]:
 
 
 def flow_of(life: str, scope: str) -> Flow[list[Any]]:
+    if life == "schedules":
+        return Schedules(scope, 0).flow()
     if life in ("keys", "data"):
         return (Keys if life == "keys" else Data)(scope, 0).flow()
     return Life(scope, 0).flow() if life == "runs" else Waits(scope, [], 0).flow()
@@ -63,6 +66,7 @@ def live(
         ("asyncio", "waits"),
         ("sync", "keys"),
         ("sync", "data"),
+        ("sync", "schedules"),
     ],
 )
 def test_any_one_lost_reply_of_a_whole_life_changes_nothing(

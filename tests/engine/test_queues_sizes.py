@@ -113,3 +113,30 @@ def test_a_batch_is_sealed_although_what_found_no_place_is_pruned(engine: Engine
     for grant in engine.take():
         engine.end(grant)
     assert engine.run(read_batch(engine.scope, batch)).status is BatchStatus.PARTIAL_FAILED
+
+
+def test_lanes_are_counted_once_for_many_runs(engine: Engine) -> None:
+    """Whatever enters meanwhile by other ways counts, and what leaves makes room again."""
+    engine.register(queues={"q": QueueDeclaration("q", size_limit=30)})
+    engine.create_many(30)
+    delayed = [engine.create(queue="q", key="late", delay=1_000) for _ in range(10)]
+    for number in range(10):
+        engine.create(queue="q", key=str(number))
+    calls = "cmdstat_zcard"
+    before = engine.client.info("commandstats")[calls]["calls"]
+    for number in range(9):
+        engine.create(queue="q", key=str(number))
+    assert engine.client.info("commandstats")[calls]["calls"] - before < 30
+    engine.clock.advance(1_001)
+    engine.fire()
+    assert set(engine.statuses(delayed)) == {"QUEUED"}
+    engine.create(queue="q")
+    with pytest.raises(QueueFullError):
+        engine.create(queue="q")
+    for grant in engine.take(want=100):
+        if grant.queue == "q":
+            engine.end(grant)
+    engine.create_many(30)
+    engine.create_many(30, queue="q")
+    with pytest.raises(QueueFullError):
+        engine.create(queue="q")

@@ -8,6 +8,7 @@ import pytest
 
 from tests.driving import HOUR, RETENTION, Engine
 from trigger_celery.engine import queueing, triggering
+from trigger_celery.engine.admission import Extras
 from trigger_celery.engine.queueing import QueueDeclaration
 from trigger_celery.engine.sessions import SessionDeclaration, TaskDeclaration, register
 from trigger_celery.engine.triggering import NewRun
@@ -155,3 +156,34 @@ def test_a_description_may_be_half_a_character(engine: Engine) -> None:
     parked = create(engine, engine.new_run("new", declared=False))
     engine.register("w2", ["new"], details={"description": "\ud83d ", **DEFAULTS})
     assert engine.status(parked) == "QUEUED"
+
+
+def test_its_ttl_is_that_of_its_task_unless_it_has_its_own(engine: Engine) -> None:
+    """Counted from its release, or from its own time if that is later."""
+    own = frozenset({"ttl"})
+    plain, long, off, later = (
+        create(engine, engine.new_run("new", declared=False, delay=delay, extras=extras))
+        for delay, extras in [
+            (None, None),
+            (None, Extras(ttl_ms=2 * HOUR, own=own)),
+            (None, Extras(ttl_ms=0, own=own)),
+            (3 * HOUR, None),
+        ]
+    )
+    engine.clock.advance(HOUR)
+    details = {"defaults": {"ttl": [HOUR, "1h"]}}
+    engine.register("w2", ["new"], details=details)
+    assert engine.statuses([plain, long, off, later]) == ["QUEUED"] * 3 + ["DELAYED"]
+    assert [engine.read(run).ttl for run in (plain, long, off)] == ["1h", "2h", None]
+    engine.clock.advance(HOUR - 1_000)
+    engine.fire()
+    assert engine.status(plain) == "QUEUED"
+    engine.clock.advance(1_001)
+    engine.fire()
+    assert engine.statuses([plain, long, off, later]) == ["EXPIRED", "QUEUED", "QUEUED", "DELAYED"]
+    engine.clock.advance(2 * HOUR)
+    engine.fire()
+    assert engine.statuses([long, off, later]) == ["EXPIRED", "QUEUED", "QUEUED"]
+    engine.clock.advance(HOUR)
+    engine.fire()
+    assert engine.statuses([off, later]) == ["QUEUED", "EXPIRED"]

@@ -8,6 +8,7 @@ from tests.driving import DAY, RETENTION, Engine, origin
 from trigger_celery.engine import querying
 from trigger_celery.engine.services.pruner import Pruner
 from trigger_celery.errors import RunNotFoundError
+from trigger_celery.model.ids import token
 
 LARGE = '"' + "x" * 1000 + '"'
 
@@ -104,3 +105,20 @@ def test_runs_that_an_earlier_attempt_made_are_forgotten_with_the_run(engine: En
     engine.end(grant)
     engine.cancel(child)
     assert engine.client.pttl(engine.key("children", grant.id)) > 0
+
+
+def test_records_that_expired_while_no_worker_ran_leave_the_indexes(engine: Engine) -> None:
+    """Nobody pruned them in time: their records are gone, by their TTL."""
+    lost, kept = full_run(engine), engine.create(queue="q")
+    engine.client.delete(*(engine.key(kind, lost) for kind in ("run", "payload", "output")))
+    engine.clock.advance(RETENTION + 8 * DAY)
+    assert engine.prune() == 1
+    named = {
+        name.decode().removeprefix(engine.scope + ":").split(":")[0]
+        for name in engine.client.scan_iter(f"{engine.scope}:index_*")
+        if lost.encode() in engine.client.zrange(name, 0, -1)
+    }
+    assert named <= {"index_tag"}
+    assert engine.client.zrange(engine.key("index_task", token("t")), 0, -1) == [kept.encode()]
+    for name in engine.client.scan_iter(f"{engine.scope}:index_tag:*"):
+        engine.client.delete(name)

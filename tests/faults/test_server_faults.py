@@ -13,6 +13,7 @@ from tests.faults.conftest import LEASE
 from tests.faults.test_frozen_workers import let_pass
 from tests.waiting import wait_until
 from tests.worker.workers import START_TIMEOUT, Deployment
+from trigger_celery.dev.embedded import EmbeddedServer
 
 pytestmark = pytest.mark.processes
 
@@ -130,3 +131,33 @@ def test_a_worker_that_starts_before_its_server_waits_for_it(
     run = deployment.trigger("work", {})
     assert deployment.wait_all([run]) == {"COMPLETED": 1}
     assert len(deployment.sessions()) == 1
+
+
+@pytest.mark.parametrize("pool", ["asyncio", "prefork"])
+def test_plain_tasks_are_executed_while_only_our_server_is_away(
+    deployment: Deployment, pool: str, server_binary: str | None
+) -> None:
+    """The broker is another server. The worker ends as told, or serves runs once it can."""
+    ours = EmbeddedServer(binary=server_binary)
+    ours.start()
+    ours.stop()
+    workers = [
+        deployment.start_worker(pool, 1, wait=False, store_retry="0.2", redis_url=ours.url)
+        for _ in range(2)
+    ]
+    for worker in workers:
+        wait_until(
+            lambda worker=worker: " ready." in worker.log, "it is ready", timeout=START_TIMEOUT
+        )
+    sums = [deployment.app.send_task("plain-add", (n, n)) for n in range(4)]
+    assert [result.get(timeout=30) for result in sums] == [0, 2, 4, 6]
+    serves, told_to_end = workers
+    assert told_to_end.terminate(60) == 0
+    assert "Traceback" not in told_to_end.log
+    ours.start()
+    try:
+        wait_until(lambda: "are served as" in serves.log, "it has registered")
+        assert deployment.app.send_task("plain-add", (1, 2)).get(timeout=30) == 3
+        assert serves.terminate(60) == 0
+    finally:
+        ours.stop()

@@ -88,7 +88,8 @@ def test_every_filter(my_task: Task[Any, Any], worker: Engine) -> None:
     ("filters", "message"),
     [
         ({"tags": "x"}, "no filter 'tags'. Did you mean 'tag'"),
-        ({"cursor": "x"}, "Pages: after, before, limit"),
+        ({"page": "x"}, "Pages: after, before, cursor, limit"),
+        ({"cursor": "a", "after": "b"}, "pass one of them"),
         ({"tag": "x", "tag_mode": "each"}, "neither 'any'"),
         ({"is_test": "yes"}, "neither True nor False"),
         ({"machine": "huge"}, "no preset"),
@@ -115,6 +116,7 @@ def test_a_loop_goes_through_all_pages(trigger: TriggerCelery, my_task: Task[Any
     assert [run.id for run in runs.list(limit=10)] == wanted
     page = runs.list(limit=10).sync()
     assert [run.id for run in runs.list(limit=20, after=page.next_cursor)] == wanted[10:]
+    assert [run.id for run in runs.list(limit=20, cursor=page.next_cursor)] == wanted[10:]
 
     async def collect() -> list[str]:
         found = [run.id async for run in runs.list(task="t", limit=10)]

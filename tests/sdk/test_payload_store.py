@@ -505,3 +505,23 @@ def test_the_service_rests_when_there_is_nothing(engine: Engine) -> None:
     assert engine.run(service.tick()) == LOOK_EVERY
     engine.cancel(tasks.trigger("t", LARGE).sync().id)
     assert engine.run(service.tick()) == LOOK_EVERY
+
+
+def test_a_subscription_reads_an_object_once(
+    bound: TriggerCelery, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often the run changes."""
+    read: list[str] = []
+    monkeypatch.setattr(
+        Directory,
+        "read",
+        lambda self, name, once=Directory.read: (read.append(name), once(self, name))[1],
+    )
+    run = tasks.trigger("t", LARGE).sync()
+    following = iter(runs.subscribe_to_run(run))
+    assert next(following).payload == LARGE
+    for tag in ("a", "b"):
+        runs.add_tags(run, tag).sync()  # reads it as well
+        before = len(read)
+        assert next(following).payload == LARGE
+        assert len(read) == before

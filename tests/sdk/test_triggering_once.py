@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -199,13 +199,19 @@ def test_an_explicit_delay_is_the_first_of_a_debounce(my_task: Task[Any, Any]) -
 
 @pytest.mark.parametrize(
     "delay",
-    [timedelta(hours=1), 3600, "1h", datetime.now(UTC) + timedelta(hours=1),
-     datetime.now() + timedelta(hours=1),  # noqa: DTZ005  a local time, as users write it
-     (datetime.now(UTC) + timedelta(hours=1)).isoformat()],
+    [
+        lambda: timedelta(hours=1),
+        lambda: 3600,
+        lambda: "1h",
+        lambda: datetime.now(UTC) + timedelta(hours=1),
+        # A local time, as users write it.
+        lambda: datetime.now() + timedelta(hours=1),  # noqa: DTZ005
+        lambda: (datetime.now(UTC) + timedelta(hours=1)).isoformat(),
+    ],
     ids=["timedelta", "seconds", "duration", "datetime", "local datetime", "ISO 8601"],
-)  # fmt: skip
-def test_delays(my_task: Task[Any, Any], delay: Any) -> None:
-    due = runs.retrieve(my_task.trigger(delay=delay).sync()).sync().delayed_until
+)
+def test_delays(my_task: Task[Any, Any], delay: Callable[[], Any]) -> None:
+    due = runs.retrieve(my_task.trigger(delay=delay()).sync()).sync().delayed_until
     assert due is not None
     assert abs(due - datetime.now(UTC) - timedelta(hours=1)) < timedelta(minutes=5)
 

@@ -251,7 +251,8 @@ def test_tokens_are_listed_in_pages(engine: Engine) -> None:
     found: list[Token] = []
     sizes, cursor = [], None
     while True:
-        page = wait.list_tokens(tags="all", cursor=cursor).sync()
+        page = wait.list_tokens(tags="all", after=cursor).sync()
+        assert wait.list_tokens(tags="all", cursor=cursor).sync() == page
         found += page
         sizes.append(len(page))
         cursor = page.next_cursor

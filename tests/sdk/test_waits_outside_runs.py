@@ -99,7 +99,11 @@ def test_without_a_bound_app(registry: None) -> None:
         (lambda: wait.until(date=3600), "wait.for_duration"),  # type: ignore[arg-type]
         (lambda: wait.for_duration(seconds=1, idempotency_key=""), "idempotency_key"),
         (lambda: wait.for_duration(seconds=1, idempotency_key="k" * 2049), "2,048"),
-        (lambda: wait.for_duration(seconds=1, idempotency_key_ttl=0), "no time at all"),
+        (lambda: wait.for_duration(seconds=1, idempotency_key_ttl=0), "there is none"),
+        (
+            lambda: wait.for_duration(seconds=1, idempotency_key="k", idempotency_key_ttl=0),
+            "no time at all",
+        ),
         (lambda: wait.for_token(7), "not a token"),  # type: ignore[call-overload]
         (lambda: wait.for_token(), "not a token"),
         (lambda: wait.for_token(UNKNOWN, result_type=len), "result_type=<built-in function len>"),

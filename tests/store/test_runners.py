@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import subprocess
 import sys
 import threading
@@ -362,3 +363,30 @@ def test_a_fork_speaks_on_connections_of_its_own(server: EmbeddedServer) -> None
         check=False,
     )
     assert done.stdout == "[0, 0, 0] True\n", done.stdout + done.stderr
+
+
+def test_a_forked_child_closes_no_descriptor_that_is_another_s_by_now(
+    server: EmbeddedServer,
+) -> None:
+    """As in Celery's embedded beat, which closes what it inherits by number and opens its own."""
+    store = Store(server.url, "{scope}")
+    store.run_sync(ask(echo("parent")))
+    (idle,) = store._sync._idle
+    number = idle._sock.fileno()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            null = os.open(os.devnull, os.O_RDONLY)
+            os.dup2(null, number)
+            del idle
+            assert store.run_blocking(ask(echo("child"))) == b"child"
+            gc.collect()
+            assert os.path.sameopenfile(number, null), "it was closed, and is a socket now"
+            code = 0
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    assert status == 0
+    assert store.run_sync(ask(echo("parent"))) == b"parent"
+    store.close()

@@ -26,6 +26,9 @@ from trigger_celery import (
     RunHandle,
     RunPage,
     RunSubscription,
+    Schedule,
+    SchedulePage,
+    SchedulePayload,
     Span,
     Task,
     TaskResult,
@@ -41,6 +44,8 @@ from trigger_celery import (
     retry,
     run_locals,
     runs,
+    scheduled_task,
+    schedules,
     schema_task,
     step,
     task,
@@ -86,6 +91,35 @@ def nothing() -> None: ...
 @task(id="optional")
 def optional(payload: int | None = None) -> bytes:
     return bytes(payload or 0)
+
+
+@scheduled_task(id="scheduled", cron="0 9 * * *")
+def scheduled(payload: SchedulePayload) -> str:
+    return str(payload.last_timestamp or payload.timestamp)
+
+
+@scheduled_task(id="scheduled-dict", cron={"pattern": "0 9 * * *", "timezone": "Europe/Berlin"})
+async def scheduled_dict(payload: dict[str, Any], ctx: Context) -> int:
+    return len(payload["upcoming"]) + ctx.attempt.number
+
+
+@schedules.task(id="scheduled-alone")
+def scheduled_alone() -> None: ...
+
+
+async def scheduling() -> None:
+    assert_type(scheduled, Task[Mapping[str, Any] | None, str])
+    assert_type(scheduled_alone, Task[Mapping[str, Any] | None, None])
+    assert_type(scheduled.trigger(), Op[RunHandle])
+    scheduled.trigger({"external_id": "x"})
+    scheduled.trigger("now")  # type: ignore[arg-type]
+    made = schedules.create(task=scheduled_dict, cron="@daily", deduplication_key="k")
+    assert_type(made, Op[Schedule])
+    assert_type(await schedules.list(task="scheduled"), SchedulePage)
+    assert_type(await schedules.delete(await made), None)
+    assert_type(await schedules.timezones(), list[str])
+    schedules.create(task=scheduled, cron="@daily", deduplication_key="k", catch_up="some")  # type: ignore[arg-type]
+    await runs.list(schedule=await made)
 
 
 @schema_task(id="schema", schema=Order)

@@ -12,6 +12,7 @@ from trigger_celery.bridge.binding import TriggerCelery
 from trigger_celery.engine.attempts import Ending, Grant
 from trigger_celery.model.packet import decode
 from trigger_celery.worker.child import run_in_pool
+from trigger_celery.worker.job import next_attempt
 
 KINDS = ("async", "sync")
 ONCE_MORE = {"max_attempts": 2, "min_timeout_in_ms": 0, "max_timeout_in_ms": 0}
@@ -67,8 +68,8 @@ class Attempts:
 
     def again(self, ended: Ended) -> Ended:
         """Execute the next attempt, which follows in place."""
-        ended.grant.attempt += 1
-        return self.execute(ended.grant)
+        assert ended.ending is not None
+        return self.execute(next_attempt(ended.grant, ended.ending))
 
     @staticmethod
     def _definition(id: str) -> Any:

@@ -25,8 +25,8 @@ memory.counter_files = lambda: [KILLS]  # type: ignore[assignment]
 LARGER: Any = {**QUICK, "out_of_memory": {"machine": "large-1x"}}
 
 
-def told(error: BaseException) -> None:
-    note("failure", error=str(error))
+def told(error: BaseException, ctx: Any) -> None:
+    note("failure", error=str(error), machine=ctx.machine and ctx.machine.name)
 
 
 def hunger(payload: dict[str, Any], ctx: Any) -> dict[str, Any]:
@@ -47,12 +47,12 @@ def hunger(payload: dict[str, Any], ctx: Any) -> dict[str, Any]:
     return {"machine": machine, "where": where, "size": size, "attempt": ctx.attempt.number}
 
 
-@task(id="hungry", retry=QUICK, on_failure=lambda payload, error: told(error))
+@task(id="hungry", retry=QUICK, on_failure=lambda payload, error, ctx: told(error, ctx))
 def hungry(payload: dict[str, Any], ctx: Any) -> Any:
     return hunger(payload, ctx)
 
 
-@task(id="grows", retry=LARGER, on_failure=lambda payload, error: told(error))
+@task(id="grows", retry=LARGER, on_failure=lambda payload, error, ctx: told(error, ctx))
 def grows(payload: dict[str, Any], ctx: Any) -> Any:
     return hunger(payload, ctx)
 

@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -328,6 +329,42 @@ def test_a_run_that_was_taken_away_tells_no_outcome(
     assert ended.ending is None
     assert told == []
     assert ended.run.status == ("CANCELED" if how == "cancelled" else "QUEUED")
+
+
+@pytest.mark.parametrize("kind", ["DEVELOPMENT", "PRODUCTION"])
+def test_retries_can_be_switched_off_in_dev(
+    attempts: Attempts, story: Story, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Then `catch_error` is not asked, and every failure is the last."""
+    settings = replace(attempts.trigger.settings, retry_in_dev=False)
+    monkeypatch.setattr(attempts.trigger, "_settings", settings)
+    monkeypatch.setattr("trigger_celery.bridge.precedence.environment_type", lambda _: kind)
+    story.task("t", ValueError("no"), retry=ONCE_MORE, **story.all_hooks())
+    ended = attempts.run("t")
+    assert ended.ending is not None
+    if kind == "PRODUCTION":
+        assert ended.ending.kind == "retry"
+        assert "catch_error" in story.told
+    else:
+        assert ended.run.status == "FAILED"
+        assert "on_failure" in story.told
+        assert "catch_error" not in story.told
+
+
+def test_the_context_knows_when_the_run_began(attempts: Attempts) -> None:
+    seen: list[Context] = []
+
+    @task(id="t", retry=ONCE_MORE)
+    def fails(ctx: Context) -> None:
+        seen.append(ctx)
+        raise ValueError("no")
+
+    first = attempts.run("t")
+    attempts.again(first)
+    assert seen[0].run.started_at == seen[0].attempt.started_at
+    started = attempts.engine.read(first.grant.id).started_at
+    assert started is not None
+    assert seen[1].run.started_at == started < seen[1].attempt.started_at
 
 
 # catch_error

@@ -14,13 +14,14 @@ import pytest
 from billiard import common as billiard_common
 from billiard.pool import ApplyResult, ThreadPool
 from celery import Celery, states
-from celery.exceptions import WorkerLostError, WorkerShutdown
+from celery.exceptions import WorkerLostError
 from celery.result import AsyncResult
 from celery.worker import state
 from celery.worker.autoscale import Autoscaler
 from celery.worker.consumer import Consumer
 from kombu.asynchronous import Hub
 
+from tests.waiting import wait_until
 from trigger_celery.bridge import celery_task
 from trigger_celery.engine.attempts import Grant
 from trigger_celery.worker import celery_internals as internals
@@ -88,7 +89,7 @@ def test_ident_functions_of_the_stacks_can_be_replaced(plain: Any) -> None:
 def test_tracer(plain: Any, value: Any, failed: int) -> None:
     plain.__trace__ = None
     request = {"id": "run_1", "args": (value,), "kwargs": {}, "hostname": "h", "is_eager": False}
-    outcome = internals.trace(plain, "run_1", (value,), request)
+    outcome = internals.trace(plain, (value,), {}, request)
     assert outcome[0] == failed
     assert isinstance(outcome[2], float | None)
     assert plain.__trace__ is not None
@@ -99,10 +100,29 @@ def test_tracer(plain: Any, value: Any, failed: int) -> None:
         assert outcome[1] in (5, "5")
 
 
+def test_tracers_are_built_by_what_instrumentation_put_there(
+    plain: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from celery.app import trace as celery_trace
+
+    built: list[str] = []
+    before: Any = celery_trace.build_tracer
+
+    def instrumented(name: str, *args: Any, **kwargs: Any) -> Any:
+        built.append(name)
+        return before(name, *args, **kwargs)
+
+    monkeypatch.setattr(celery_trace, "build_tracer", instrumented)
+    plain.__trace__ = None
+    request = {"id": "run_1", "args": (5,), "kwargs": {}, "hostname": "h", "is_eager": False}
+    internals.trace(plain, (5,), {}, request)
+    assert built == [plain.name]
+
+
 def test_tracer_lets_retry_and_ignore_through(plain: Any) -> None:
     request = {"id": "run_1", "args": (), "kwargs": {}, "hostname": "h", "is_eager": False}
     for problem in (internals.Retry(exc=ValueError("no"), when=1.0), internals.Ignore()):
-        failed, value, _ = internals.trace(plain, "run_1", (problem,), request)
+        failed, value, _ = internals.trace(plain, (problem,), {}, request)
         assert (failed, type(internals.cause(value))) == (1, type(problem))
 
 
@@ -169,16 +189,21 @@ def test_a_failure_and_a_retry_of_a_request(request_: Any) -> None:
         assert request_._eventer.sent[-1] == event
 
 
-def test_cancelling_and_terminating_a_request(request_: Any) -> None:
+def test_cancelling_and_terminating_a_request(
+    request_: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("trigger_celery.worker.request.revoke_run", asked.append)
     stopped: list[tuple[int, Any]] = []
     pool = SimpleNamespace(terminate_job=lambda pid, signal: stopped.append((pid, signal)))
     request_.on_accepted(7, time.monotonic())
     assert isinstance(request_, RunRequest)
-    request_.terminate(pool)
-    assert not request_.cancelled
+    request_.terminate(pool)  # as `control revoke` does: the run is cancelled, its process stays
+    wait_until(lambda: asked == [request_.id], "the run is cancelled")
+    assert (request_.cancelled, stopped) == (False, [])
     request_.cancel(pool)
     assert request_.cancelled
-    assert [pid for pid, _ in stopped] == [7, 7]
+    assert [pid for pid, _ in stopped] == [7]
     assert "emit_retry" in inspect.signature(Consumer.cancel_active_requests).parameters or (
         "request.cancel(" in inspect.getsource(Consumer.cancel_active_requests)
     )
@@ -196,13 +221,6 @@ def test_should_terminate_is_unset_until_a_cold_shutdown(monkeypatch: Any) -> No
     for value in (True, 0, 1):
         monkeypatch.setattr(state, "should_terminate", value)
         assert internals.shutting_down_cold()
-
-
-def test_a_worker_that_is_told_to_end_does(monkeypatch: Any) -> None:
-    internals.end_if_told()
-    monkeypatch.setattr(state, "should_stop", 0)
-    with pytest.raises(WorkerShutdown):
-        internals.end_if_told()
 
 
 def test_consumed_queues(app: Celery) -> None:
@@ -317,3 +335,45 @@ def test_an_async_result_takes_what_a_backend_found(app: Celery) -> None:
     result = AsyncResult("id", app=app)
     result._maybe_set_cache({"status": states.SUCCESS, "result": 5, "task_id": "id"})
     assert (result.state, result.maybe_throw(propagate=True)) == (states.SUCCESS, 5)
+
+
+# celery.worker.worker
+
+
+def test_a_soft_shutdown_can_be_preceded() -> None:
+    from celery.worker import WorkController
+
+    order: list[str] = []
+
+    class Worker(WorkController):  # its own __init__ would make a whole worker
+        def __init__(self) -> None:
+            pass
+
+        def wait_for_soft_shutdown(self) -> None:
+            order.append("waits")
+
+    assert callable(WorkController.wait_for_soft_shutdown)
+    worker = Worker()
+    internals.before_soft_shutdown(worker, lambda: order.append("called"))
+    worker.wait_for_soft_shutdown()
+    assert order == ["called", "waits"]
+
+
+# celery.concurrency.gevent
+
+
+def test_a_greenlet_that_was_told_to_end() -> None:
+    pytest.importorskip("gevent")
+    from celery.concurrency.gevent import TaskPool
+    from greenlet import GreenletExit
+
+    def target() -> None:
+        try:
+            raise GreenletExit
+        except GreenletExit:
+            assert internals.being_terminated()
+            raise
+
+    assert not internals.being_terminated()
+    assert internals.was_ended(TaskPool._make_killable_target(target)())
+    assert not internals.was_ended((0, None, 0.1, None))

@@ -56,7 +56,8 @@ def moved(workers: Deployment, run: str, where: str = BIG) -> None:
 def crashed(workers: Deployment, run: str) -> None:
     found = workers.wait(run)
     assert (found.status, found.error.code, found.attempt_count) == ("CRASHED", CODE, 1)
-    assert len(workers.wait_for("failure", run)) == 1
+    (failure,) = workers.wait_for("failure", run)
+    assert failure.more["machine"] == found.machine
 
 
 @pytest.mark.parametrize("what", ["raises", "python"])

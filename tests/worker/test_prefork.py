@@ -9,6 +9,7 @@ import pytest
 
 from tests.waiting import wait_until
 from tests.worker.workers import Deployment
+from trigger_celery import wait
 
 pytestmark = pytest.mark.processes
 
@@ -64,6 +65,25 @@ def test_processes_that_serve_one_run_each(deployment: Deployment) -> None:
     ids = deployment.batch("work", [{}] * 10)
     assert deployment.wait_all(ids) == {"COMPLETED": 10}
     assert len({entry.pid for entry in deployment.ledger(event="begin")}) == 10
+
+
+def test_processes_that_are_spawned(deployment: Deployment) -> None:
+    """Fresh interpreters, which import the tasks themselves."""
+    deployment.start_worker(
+        "prefork",
+        1,
+        module="tests.worker.waiting_tasks",
+        conf={"worker_pool_start_method": "spawn"},
+        wait_hold=0.2,
+    )
+    run = deployment.trigger("program-sync", {"amount": 7})
+    (token,) = deployment.wait_for("token", run)
+    assert wait.complete_token(token.more["token"], "yes").sync()
+    ended = deployment.wait(run, timeout=60)
+    assert (ended.status, ended.output["child"]) == ("COMPLETED", {"cost": 21})
+    assert deployment.run("fail", {"what": "no", "until": 1}).output == 2
+    result = deployment.app.send_task("plain-add", (1, 2), ignore_result=False)
+    assert result.get(timeout=30) == 3
 
 
 def test_a_worker_ends_with_its_processes(deployment: Deployment) -> None:

@@ -29,11 +29,11 @@ from trigger_celery import (
     wait_until,
 )
 from trigger_celery.bridge import context
+from trigger_celery.bridge.run_promise import RunPromise
 from trigger_celery.dev.embedded import EmbeddedServer
 from trigger_celery.worker import child, log_capture
 from trigger_celery.worker.background_loop import BACKGROUND
 from trigger_celery.worker.holding import cancel_here
-from trigger_celery.worker.run_promise import RunPromise
 
 
 @pytest.fixture

@@ -137,3 +137,24 @@ def test_remote_shutdown(deployment: Deployment, pool: str) -> None:
     deployment.app.control.shutdown()
     assert worker.wait() == 0
     assert not deployment.sessions()
+
+
+@pytest.mark.parametrize("pool", ["asyncio", "prefork"])
+def test_a_soft_shutdown_lets_attempts_end(
+    deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: str
+) -> None:
+    """Celery's own, by the signal that a platform sends."""
+    monkeypatch.setenv("REMAP_SIGTERM", "SIGQUIT")
+    gate = tmp_path / "gate"
+    worker = deployment.start_worker(pool, 2, conf={"worker_soft_shutdown_timeout": 5})
+    ids = [deployment.trigger(f"work{kind}", {"gate": str(gate)}) for kind in ("", "-sync")]
+    for run in ids:
+        deployment.wait_for("begin", run)
+    worker.signal(signal.SIGTERM)
+    wait_until(lambda: "Initiating Soft Shutdown" in worker.log, "it shuts down")
+    late = deployment.trigger("work", {})
+    gate.touch()
+    worker.wait(40)
+    assert deployment.statuses(ids) == {"COMPLETED": 2}
+    assert [len(deployment.ledger(run, "begin")) for run in ids] == [1, 1]
+    assert deployment.status(late) == "QUEUED"

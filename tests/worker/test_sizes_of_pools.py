@@ -54,14 +54,19 @@ def test_autoscale(deployment: Deployment, tmp_path: Path, pool: str, kind: str)
 
 
 @pytest.mark.parametrize("pool", ["asyncio", "prefork"])
-def test_terminating_a_run(deployment: Deployment, pool: str) -> None:
-    worker = deployment.start_worker(pool, 2)
-    run = deployment.trigger("once", {"seconds": 60})
-    deployment.wait_for("begin", run)
-    deployment.app.control.terminate(run)
-    ended = deployment.wait(run)
-    assert (ended.status, ended.error.code) == ("CRASHED", "TASK_PROCESS_EXITED")
-    assert deployment.run("echo", 1).output == 1
+def test_terminating_a_run_cancels_it(deployment: Deployment, pool: str) -> None:
+    worker = deployment.start_worker(pool, 1)
+    for kind in ("work", "work-sync") if pool == "prefork" else ("work",):
+        run = deployment.trigger(kind, {"seconds": 60})
+        deployment.wait_for("begin", run)
+        (answer,) = deployment.app.control.revoke(
+            run, terminate=True, reply=True, timeout=10, limit=1
+        )
+        assert run in str(answer)
+        ended = deployment.wait(run)
+        assert (ended.status, ended.attempt_count) == ("CANCELED", 1)
+        assert deployment.run("echo", 1).output == 1  # there is a slot for it
+        assert len(deployment.ledger(run, "begin")) == 1
     assert worker.is_running
 
 

@@ -138,7 +138,13 @@ class Deployment:
     """
 
     def __init__(
-        self, folder: Path, *, binary: str | None = None, keep: bool = False, **settings: Any
+        self,
+        folder: Path,
+        *,
+        binary: str | None = None,
+        keep: bool = False,
+        broker: str | None = None,
+        **settings: Any,
     ) -> None:
         self.folder = folder
         # What it acknowledged is on the disk, however busy that is when the server is killed.
@@ -148,6 +154,7 @@ class Deployment:
             arguments=("--appendfsync", "always"),
         )
         self.server.start()
+        self.broker_url = broker or self.server.broker_url
         self.settings = {"project": "test", "env": "workers", **settings}
         self.ledger_path = folder / "ledger"
         self.ledger_path.touch()
@@ -158,7 +165,7 @@ class Deployment:
         REGISTRY.clear()
         self.app = Celery(
             "client",
-            broker=self.server.broker_url,
+            broker=self.broker_url,
             backend=self.server.broker_url,
             set_as_current=False,
         )
@@ -181,6 +188,23 @@ class Deployment:
 
     # Workers
 
+    def environment(self, conf: dict[str, Any] | None = None, **settings: Any) -> dict[str, str]:
+        """Return the environment of a process of this deployment."""
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "PYTHONWARNINGS": "ignore",
+            "CELERY_BROKER_URL": self.broker_url,
+            "CELERY_RESULT_BACKEND": self.server.broker_url,
+            "CELERY_CUSTOM_WORKER_POOL": "trigger_celery.worker.pool:TaskPool",
+            "TEST_LEDGER": str(self.ledger_path),
+            "TEST_CELERY_CONF": json.dumps(conf or {}),
+            "TRIGGER_REDIS_URL": self.server.url,
+        }
+        for setting, value in {**self.settings, **settings}.items():
+            environment[f"TRIGGER_{setting.upper()}"] = str(value)
+        return environment
+
     def start_worker(
         self,
         pool: str = "asyncio",
@@ -195,19 +219,7 @@ class Deployment:
         """Start a worker and return when its session is registered and the broker connected."""
         number = len(self.workers) + 1
         name = f"w{number}@tests"
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "PYTHONWARNINGS": "ignore",
-            "CELERY_BROKER_URL": self.server.broker_url,
-            "CELERY_RESULT_BACKEND": self.server.broker_url,
-            "CELERY_CUSTOM_WORKER_POOL": "trigger_celery.worker.pool:TaskPool",
-            "TEST_LEDGER": str(self.ledger_path),
-            "TEST_CELERY_CONF": json.dumps(conf or {}),
-            "TRIGGER_REDIS_URL": self.server.url,
-        }
-        for setting, value in {**self.settings, **settings}.items():
-            environment[f"TRIGGER_{setting.upper()}"] = str(value)
+        environment = self.environment(conf, **settings)
         command = [
             *(sys.executable, "-m", "celery", "-A", module, "worker", "-n", name, "-l", "INFO"),
             *("-P", "custom" if pool == "asyncio" else pool, "-c", str(concurrency)),
@@ -267,6 +279,10 @@ class Deployment:
         """Return the epoch of the last execution of a run: another one has another."""
         found = self.client.hget(keys.key(self.scope, "run", run), "epoch")
         return found.decode() if found else ""
+
+    def is_in_memory(self, run: str) -> bool:
+        """Whether a worker has the run."""
+        return bool(self.client.hexists(keys.key(self.scope, "run", run), "owner"))
 
     def statuses(self, ids: Sequence[str]) -> Counter[str]:
         pipe = self.client.pipeline(transaction=False)

@@ -1,0 +1,5 @@
+"""What a test worker imports."""
+
+from tests.worker.celery_api.api_tasks import worker_app
+
+app = worker_app()
