@@ -17,6 +17,7 @@ import click
 from trigger_celery import errors
 from trigger_celery.cli.failure import Failure, Misuse, Unreachable
 from trigger_celery.cli.main import cli
+from trigger_celery.cli.migration.rules import ALL as MIGRATION_RULES
 from trigger_celery.cli.plugin import trigger as celery_plugin
 from trigger_celery.engine.keys import KEYS, PERMANENT
 from trigger_celery.model.duration import format_duration
@@ -67,7 +68,7 @@ def keys_page() -> str:
     """Return the page of keys, from `engine/keys.py`."""
     rows = [("Key", "Type", "Holds", "Removed by")]
     for kind in KEYS:
-        name = ":".join((kind.name, *(f"<{part}>" for part in kind.parts)))
+        name = ":".join((kind.start, *(f"<{part}>" for part in kind.parts)))
         lasting = " *(outlives runs)*" if kind.name in PERMANENT else ""
         rows.append((f"`{name}`", kind.type, _cell(kind.holds) + lasting, _cell(kind.removed)))
     return _page(
@@ -222,6 +223,30 @@ def cli_page() -> str:
     return _page("Command line", *parts)
 
 
+def migration_rules_page() -> str:
+    """Return the page of the rules of `migrate --check`."""
+    rows = [("Rule", "Severity", "Finds")]
+    rows += [
+        (f"[{rule.id}](#{rule.id.lower()})", rule.severity.word, rule.title)
+        for rule in MIGRATION_RULES
+    ]
+    sections = (
+        f"## {rule.id}\n\n**{rule.title}.** `{rule.name}`, {rule.severity.word}.\n\n{rule.why}\n\n"
+        f"*What to do:* {rule.fix}"
+        for rule in MIGRATION_RULES
+    )
+    return _page(
+        "Rules of migrate --check",
+        "What `trigger-celery migrate --check PATH` looks for in a Celery codebase; how to use it is told in "
+        "[From Celery](../how-to/from-celery.md).",
+        _table(rows),
+        "An *error* loses or doubles work, or blocks. A *warning* works until it does not. A *note*: there "
+        "is something better. A rule does not guess: where the text does not say which broker it is, or whether "
+        "something with a method `delay` is a task, the place is counted as not decided.",
+        *sections,
+    )
+
+
 def _command(ctx: click.Context, path: str) -> Iterator[str]:
     command = ctx.command
     if isinstance(command, click.Group):
@@ -275,6 +300,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/settings.md": settings_page,
     "reference/errors.md": errors_page,
     "reference/cli.md": cli_page,
+    "reference/migration-rules.md": migration_rules_page,
     "internals/keys.md": keys_page,
     "internals/scripts.md": scripts_page,
 }
