@@ -379,7 +379,7 @@ def test_a_broker_that_is_away_keeps_nothing_of_ours_waiting(
     @task(id="ping")
     def ping(payload: Any) -> None: ...
 
-    @app.task(name="plain")
+    @app.task(name="plain", shared=False)
     def plain(value: Any) -> None: ...
 
     app.finalize()
