@@ -331,11 +331,6 @@ def environment_variable(name: str) -> str | None:
     return os.environ.get(name) or None
 
 
-def environment_copy() -> dict[str, str]:
-    """Return the environment, for a child process."""
-    return dict(os.environ)
-
-
 def put_environment(name: str, value: str) -> None:
     """Set an environment variable for this process and its children."""
     os.environ[name] = value

@@ -17,8 +17,8 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, I
 from typing import Any, Final, Generic, TypeVar
 
 from trigger_celery.engine.streams import Address, append, chunk_text
-from trigger_celery.errors import StateError, SyncInAsyncError
-from trigger_celery.store.op import Flow, Perform, Sleep
+from trigger_celery.errors import StateError
+from trigger_celery.store.op import Flow, Perform, Sleep, drive, refuse_in_loop
 from trigger_celery.store.store import Store
 
 T = TypeVar("T")
@@ -259,23 +259,18 @@ class PipedStream(Generic[T]):
         return (self._values.popleft(),)
 
     def __iter__(self) -> Iterator[T]:
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return self._iterate()
-        raise SyncInAsyncError(
-            "`for chunk in stream` would block the running event loop: write `async for`"
-        )
+        refuse_in_loop("for chunk in stream")
+        return self._iterate()
 
     def _iterate(self) -> Iterator[T]:
-        while (found := _drive(self._next())) is not None:
+        while (found := drive(self._next(), _block)) is not None:
             yield found[0]
 
     async def __aiter__(self) -> AsyncIterator[T]:
         while True:
             while not self._values and not self._over:
                 await self._bell.wait()
-            found = _drive(self._next())
+            found = drive(self._next(), _block)
             if found is None:
                 return
             yield found[0]
@@ -284,14 +279,8 @@ class PipedStream(Generic[T]):
         return f"<PipedStream {len(self._values)} chunks ahead{', over' if self._over else ''}>"
 
 
-def _drive(flow: Flow[T]) -> T:
-    try:
-        while True:
-            step: Any = next(flow)
-            step.synchronously()
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
+def _block(step: Any) -> Any:
+    return step.synchronously()
 
 
 class Piping(Generic[T]):

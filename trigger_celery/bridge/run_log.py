@@ -112,36 +112,14 @@ class RunLog:
         span_id: str | None = None,
         parent: str | None = None,
         took: float | None = None,
+        decided: bool = False,
     ) -> None:
-        """Take one line, unless the run is executed again and has said it before."""
-        if self._durable.had_before(said=True):
-            return
-        self.put(
-            level,
-            message,
-            attributes,
-            source=source,
-            name=name,
-            exception=exception,
-            span_id=span_id,
-            parent=parent,
-            took=took,
-        )
+        """Take one line, unless the run is executed again and has said it before.
 
-    def put(
-        self,
-        level: str,
-        message: str,
-        attributes: Mapping[str, Any] | None = None,
-        *,
-        source: LogSource = "logger",
-        name: str | None = None,
-        exception: str | None = None,
-        span_id: str | None = None,
-        parent: str | None = None,
-        took: float | None = None,
-    ) -> None:
-        """Take one line, said before or not."""
+        *decided*: that has been looked at.
+        """
+        if not decided and self._durable.had_before(said=True):
+            return
         line: dict[str, Any] = {
             "t": round(time.time(), 3),
             "l": level,
@@ -177,13 +155,13 @@ class RunLog:
             self.partial = rest
         for line in whole:
             if line.strip():
-                self.put("info", line.rstrip("\r"), source="print")
+                self.add("info", line.rstrip("\r"), source="print", decided=True)
 
     def end(self) -> Future[None] | None:
         """Have everything sent now; returns what is done then, or None when all is stored."""
         rest, self.partial = self.partial, ""
         if rest.strip():
-            self.put("info", rest, source="print")
+            self.add("info", rest, source="print", decided=True)
         return self._sender.flush(self)
 
 

@@ -57,36 +57,33 @@ def check_queue_name(name: object) -> str:
 
 def check_concurrency_limit(value: object) -> int | None:
     """Return the limit of a queue: None for no limit of its own, 0 to start nothing."""
-    if value is None:
-        return None
-    if type(value) is not int or not 0 <= value <= MAX_CONCURRENCY_LIMIT:
-        raise InvalidQueueError(
-            f"concurrency_limit={_shown(value)} is not a limit: pass a whole number from 0 to "
-            f"{MAX_CONCURRENCY_LIMIT:,}, or None for no limit, for example concurrency_limit=4."
-        )
-    return value
+    span = 0, MAX_CONCURRENCY_LIMIT
+    no_limit = "no limit, for example concurrency_limit=4"
+    return _whole_number("concurrency_limit", value, span, "limit", no_limit)
 
 
 def check_total_limit(value: object) -> int | None:
     """Return the limit of a queue over all its concurrency keys: None for none."""
-    if value is None:
-        return None
-    if type(value) is not int or not 0 <= value <= MAX_CONCURRENCY_LIMIT:
-        raise InvalidQueueError(
-            f"total_concurrency_limit={_shown(value)} is not a limit: pass a whole number from 0 to "
-            f"{MAX_CONCURRENCY_LIMIT:,}, or None for no limit over all keys."
-        )
-    return value
+    span = 0, MAX_CONCURRENCY_LIMIT
+    return _whole_number("total_concurrency_limit", value, span, "limit", "no limit over all keys")
 
 
 def check_size_limit(value: object) -> int | None:
     """Return how many runs may wait in a queue: None for the setting `queue_size_limit`."""
+    of_setting = "that of the setting queue_size_limit"
+    return _whole_number("size_limit", value, (1, MAX_QUEUE_SIZE), "size", of_setting)
+
+
+def _whole_number(
+    name: str, value: object, span: tuple[int, int], kind: str, none: str
+) -> int | None:
     if value is None:
         return None
-    if type(value) is not int or not 1 <= value <= MAX_QUEUE_SIZE:
+    least, most = span
+    if type(value) is not int or not least <= value <= most:
         raise InvalidQueueError(
-            f"size_limit={_shown(value)} is not a size: pass a whole number from 1 to "
-            f"{MAX_QUEUE_SIZE:,}, or None for that of the setting queue_size_limit."
+            f"{name}={_shown(value)} is not a {kind}: pass a whole number from {least} to "
+            f"{most:,}, or None for {none}."
         )
     return value
 

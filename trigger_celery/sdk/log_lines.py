@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 
 from trigger_celery.engine.logs import LogReader
-from trigger_celery.errors import SyncInAsyncError
 from trigger_celery.model.log_line import LogLine
+from trigger_celery.store.op import refuse_in_loop
 from trigger_celery.store.store import Store
 
 
@@ -28,13 +27,8 @@ class LogLines:
         return 0 if self._reader is None else self._reader.dropped
 
     def __iter__(self) -> Iterator[LogLine]:
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return self._lines()
-        raise SyncInAsyncError(
-            "`for line in runs.logs(…)` would block the running event loop: write `async for`"
-        )
+        refuse_in_loop("for line in runs.logs(…)")
+        return self._lines()
 
     def _lines(self) -> Iterator[LogLine]:
         reader = self._reader = self._read()

@@ -166,13 +166,14 @@ class TaskLogger:
             attributes = _REDACTION.attributes(extra) if log is None else log.attributes(extra)
         problem = _triple(exc_info) if exc_info else None
         if log is not None:
-            log.put(
+            log.add(
                 level,
                 text,
                 attributes,
                 exception=None
                 if problem is None
                 else "".join(traceback.format_exception(*problem)),
+                decided=True,
             )
         if heard:
             _pass_on(level, text, attributes, problem, execution)

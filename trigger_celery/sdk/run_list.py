@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 
 from trigger_celery.engine.listing import RunPage
-from trigger_celery.errors import InvalidOptionError, SyncInAsyncError
+from trigger_celery.errors import InvalidOptionError
 from trigger_celery.model.run import Run
-from trigger_celery.store.op import Flow, Op
+from trigger_celery.store.op import Flow, Op, refuse_in_loop
 from trigger_celery.store.store import Store
 
 
@@ -27,14 +26,9 @@ class RunList(Op[RunPage]):
         self._page = page
 
     def __iter__(self) -> Iterator[Run]:
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            self.close()
-            return self._runs()
-        raise SyncInAsyncError(
-            "`for run in runs.list(…)` would block the running event loop: write `async for`"
-        )
+        refuse_in_loop("for run in runs.list(…)")
+        self.close()
+        return self._runs()
 
     def _runs(self) -> Iterator[Run]:
         page = self._pages.run_sync(self._page(None))

@@ -13,11 +13,11 @@ from trigger_celery.bridge.live_metadata import durable_here
 from trigger_celery.bridge.piping import Outbox, PipedStream, Piping
 from trigger_celery.engine import streams as engine
 from trigger_celery.engine.streams import Address, StreamFollower, check_name, chunk_text
-from trigger_celery.errors import InvalidOptionError, OutsideRunError, SyncInAsyncError
+from trigger_celery.errors import InvalidOptionError, OutsideRunError
 from trigger_celery.model.duration import parse_duration
 from trigger_celery.model.ids import is_run_id
 from trigger_celery.sdk.handle import RunHandle
-from trigger_celery.store.op import Flow, Op
+from trigger_celery.store.op import Flow, Op, refuse_in_loop
 from trigger_celery.store.store import Store
 
 T = TypeVar("T")
@@ -159,13 +159,8 @@ class StreamReading(Generic[T]):
         self._follow = follow
 
     def __iter__(self) -> Iterator[T]:
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return self._iterate()
-        raise SyncInAsyncError(
-            "`for chunk in streams.read(…)` would block the running event loop: write `async for`"
-        )
+        refuse_in_loop("for chunk in streams.read(…)")
+        return self._iterate()
 
     def _iterate(self) -> Iterator[T]:
         follower = self._follow()

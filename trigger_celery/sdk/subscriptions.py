@@ -10,8 +10,9 @@ from weakref import WeakSet
 
 from trigger_celery.engine.following import Follower
 from trigger_celery.engine.subscribing import RunEvent
-from trigger_celery.errors import InvalidOptionError, SyncInAsyncError
+from trigger_celery.errors import InvalidOptionError
 from trigger_celery.model.run import Run
+from trigger_celery.store.op import refuse_in_loop
 from trigger_celery.store.store import Store
 
 T = TypeVar("T")
@@ -34,13 +35,8 @@ class Subscription(Generic[T]):
         self._loops: WeakSet[_Turns[Any]] = WeakSet()
 
     def __iter__(self) -> Iterator[T]:
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return self._begun(_Loop(self._store, self._follow()))
-        raise SyncInAsyncError(
-            f"`for run in {self._name}(…)` would block the running event loop: write `async for`"
-        )
+        refuse_in_loop(f"for run in {self._name}(…)")
+        return self._begun(_Loop(self._store, self._follow()))
 
     def __aiter__(self) -> AsyncIterator[T]:
         return self._begun(_AsyncLoop(self._store, self._follow()))

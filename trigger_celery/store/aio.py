@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context
 from typing import Any, TypeVar
 
@@ -18,7 +18,17 @@ from redis import exceptions as redis_errors
 
 from trigger_celery.errors import StoreUnavailableError
 from trigger_celery.store import wire
-from trigger_celery.store.op import AskPayloads, Await, Call, Flow, Listen, Perform, Sleep, Step
+from trigger_celery.store.op import (
+    AskPayloads,
+    Await,
+    Call,
+    Flow,
+    Listen,
+    Perform,
+    Sleep,
+    Step,
+    drive_async,
+)
 from trigger_celery.store.payloads import PayloadStore
 from trigger_celery.store.resp import CHUNK, INCOMPLETE, ReplyBuffer
 
@@ -140,21 +150,9 @@ class AsyncRunner:
         self._notifier = notifier
         self._payloads = payloads
 
-    async def run(self, flow: Flow[T]) -> T:
+    def run(self, flow: Flow[T]) -> Coroutine[Any, Any, T]:
         """Drive the flow to its end and return its result."""
-        try:
-            step: Step = next(flow)
-            while True:
-                try:
-                    reply = await self._perform(step)
-                except BaseException as error:  # the flow may want to handle it
-                    step = flow.throw(error)
-                else:
-                    step = flow.send(reply)
-                    reply = None  # the flow may wait for days
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
+        return drive_async(flow, self._perform)
 
     async def _perform(self, step: Step) -> Any:
         if type(step) is Call:

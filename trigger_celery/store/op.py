@@ -6,10 +6,13 @@ their decoded replies. The two runners, `sync.py` and `aio.py`, drive the same g
 
 from __future__ import annotations
 
+import asyncio
 import warnings
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from trigger_celery.errors import SyncInAsyncError
 
 if TYPE_CHECKING:
     from trigger_celery.store.scripts import Script
@@ -86,6 +89,48 @@ def command(*args: Arg, decode: Callable[[Any], Any] | None = None) -> Call:
 def ask(call: Call) -> Flow[Any]:
     """Make one call and return its decoded reply."""
     return (yield call)
+
+
+def drive(flow: Flow[T], perform: Callable[[Step], Any]) -> T:
+    """Perform the steps of a flow to its end and return its result. It may handle their errors."""
+    try:
+        step = next(flow)
+        while True:
+            try:
+                reply = perform(step)
+            except BaseException as error:
+                step = flow.throw(error)
+            else:
+                step = flow.send(reply)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+
+
+async def drive_async(flow: Flow[T], perform: Callable[[Step], Awaitable[Any]]) -> T:
+    """The same with steps that are awaited."""
+    try:
+        step = next(flow)
+        while True:
+            try:
+                reply = await perform(step)
+            except BaseException as error:
+                step = flow.throw(error)
+            else:
+                step = flow.send(reply)
+                reply = None  # the flow may wait for days
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+
+
+def refuse_in_loop(loop: str) -> None:
+    """Raise SyncInAsyncError where an event loop runs; *loop* is the `for` that would block it."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise SyncInAsyncError(f"`{loop}` would block the running event loop: write `async for`")
 
 
 class Runs(Protocol):

@@ -12,7 +12,17 @@ from typing import Any, TypeVar
 
 from trigger_celery.errors import StoreUnavailableError
 from trigger_celery.store import wire
-from trigger_celery.store.op import AskPayloads, Await, Call, Flow, Listen, Perform, Sleep, Step
+from trigger_celery.store.op import (
+    AskPayloads,
+    Await,
+    Call,
+    Flow,
+    Listen,
+    Perform,
+    Sleep,
+    Step,
+    drive,
+)
 from trigger_celery.store.payloads import PayloadStore
 from trigger_celery.store.resp import CHUNK, INCOMPLETE, ReplyBuffer
 
@@ -44,18 +54,7 @@ class SyncRunner:
 
     def run(self, flow: Flow[T]) -> T:
         """Drive the flow to its end and return its result."""
-        try:
-            step: Step = next(flow)
-            while True:
-                try:
-                    reply = self._perform(step)
-                except BaseException as error:  # the flow may want to handle it
-                    step = flow.throw(error)
-                else:
-                    step = flow.send(reply)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
+        return drive(flow, self._perform)
 
     def _perform(self, step: Step) -> Any:
         if type(step) is Call:

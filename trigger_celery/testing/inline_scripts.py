@@ -20,8 +20,6 @@ from trigger_celery.testing.inline_records import InlineRun, InlineToken, Memory
 
 Answering = Generator[InlineRun, None, Any]
 """Yields runs that are to be executed before the answer, and returns it."""
-Answerer = Callable[[str], Any]
-"""Gives the data of a token, by its id; see `Inline.answer_tokens`."""
 
 MAX_RUNS = 1000
 MAX_DEPTH = 25

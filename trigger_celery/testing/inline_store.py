@@ -5,12 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
 from trigger_celery.errors import InlineModeError
-from trigger_celery.store.op import AskPayloads, Await, Call, Flow, Listen, Perform, Sleep, Step
+from trigger_celery.store.op import (
+    AskPayloads,
+    Await,
+    Call,
+    Flow,
+    Listen,
+    Perform,
+    Sleep,
+    Step,
+    drive,
+    drive_async,
+)
 from trigger_celery.store.store import Store
 from trigger_celery.testing.inline_execution import InlineExecutor
 from trigger_celery.testing.inline_records import InlineRun
@@ -29,35 +40,13 @@ class InlineStore(Store):
 
     def run_blocking(self, flow: Flow[T]) -> T:
         """Run a flow and block, even inside a running event loop."""
-        try:
-            step = next(flow)
-            while True:
-                try:
-                    reply = self._perform(step)
-                except BaseException as error:
-                    step = flow.throw(error)
-                else:
-                    step = flow.send(reply)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
+        return drive(flow, self._perform)
 
     run_unchecked = run_blocking
 
-    async def run_async(self, flow: Flow[T]) -> T:
+    def run_async(self, flow: Flow[T]) -> Coroutine[Any, Any, T]:
         """Run a flow on the running event loop."""
-        try:
-            step = next(flow)
-            while True:
-                try:
-                    reply = await self._perform_async(step)
-                except BaseException as error:
-                    step = flow.throw(error)
-                else:
-                    step = flow.send(reply)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
+        return drive_async(flow, self._perform_async)
 
     def _perform(self, step: Step) -> Any:
         if isinstance(step, list):

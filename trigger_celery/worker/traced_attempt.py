@@ -12,6 +12,7 @@ from celery.signals import worker_process_shutdown
 from trigger_celery.bridge import context
 from trigger_celery.bridge.surroundings import in_surroundings
 from trigger_celery.errors import MaxDurationExceededError, RunEvictedError
+from trigger_celery.telemetry import attributes as names
 
 if TYPE_CHECKING:
     from trigger_celery.engine.attempts import Ending
@@ -66,16 +67,16 @@ def _about(execution: RunExecution) -> dict[str, Any]:
     """Return what the span says of the run. No payload: it may hold secrets."""
     grant = execution.grant
     about = {
-        "messaging.message.id": grant.id,
-        "trigger.run.id": grant.id,
-        "trigger.run.root_id": grant.root_id or grant.id,
-        "trigger.attempt.number": grant.attempt,
-        "trigger.attempt.replayed": grant.resumed,
-        "trigger.run.parent_id": grant.parent_id,
-        "trigger.batch.id": grant.batch_id,
-        "trigger.run.concurrency_key": grant.concurrency_key or None,
-        "trigger.run.tags": grant.tags or None,
-        "trigger.run.is_test": execution.durable.test or None,
+        names.MESSAGE_ID: grant.id,
+        names.RUN: grant.id,
+        names.ROOT: grant.root_id or grant.id,
+        names.ATTEMPT: grant.attempt,
+        names.REPLAYED: grant.resumed,
+        names.PARENT: grant.parent_id,
+        names.BATCH: grant.batch_id,
+        names.KEY: grant.concurrency_key or None,
+        names.TAGS: grant.tags or None,
+        names.TEST: execution.durable.test or None,
     }
     return {name: value for name, value in about.items() if value is not None}
 
