@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from opentelemetry import metrics, trace
@@ -38,6 +39,12 @@ trace.set_tracer_provider(_PROVIDER)
 metrics.set_meter_provider(MeterProvider(metric_readers=[_READER]))
 
 
+GRANDCHILDREN: list[Any] = [
+    {"payload": number, "options": {"delay": timedelta(milliseconds=100)}} for number in range(2)
+]
+"""Not done before their parent waits for them, however busy the machine is."""
+
+
 @task(id="traced-child")
 async def child(payload: Any) -> Any:
     with trace.get_tracer("shop").start_as_current_span("own span"):
@@ -59,7 +66,7 @@ async def traced(payload: str, ctx: Any) -> Any:
         raise ValueError("the first attempt fails")
     await tasks.trigger("traced-grandchild", "not waited for")
     found = await tasks.trigger_and_wait("traced-child", 1).unwrap()
-    await tasks.batch_trigger_and_wait("traced-grandchild", [{"payload": n} for n in range(2)])
+    await tasks.batch_trigger_and_wait("traced-grandchild", GRANDCHILDREN)
     await wait.for_token(payload)
     logger.trace("part", lambda: None)
     return found
@@ -71,7 +78,7 @@ def traced_sync(payload: str, ctx: Any) -> Any:
         raise ValueError("the first attempt fails")
     tasks.trigger("traced-grandchild", "not waited for").sync()
     found = tasks.trigger_and_wait("traced-child", 1).unwrap().sync()
-    tasks.batch_trigger_and_wait("traced-grandchild", [{"payload": n} for n in range(2)]).sync()
+    tasks.batch_trigger_and_wait("traced-grandchild", GRANDCHILDREN).sync()
     wait.for_token(payload).sync()
     logger.trace("part", lambda: None)
     return found
