@@ -33,9 +33,10 @@ settings.configure(
             "OPTIONS": {"queues": {"mail": {"concurrency_limit": 2}}},
         },
         "committed": {
-            "BACKEND": "trigger_celery.contrib.django.backport.TriggerBackend",
+            "BACKEND": "trigger_celery.contrib.django.backend.TriggerBackend",
             "OPTIONS": {"enqueue_on_commit": True},
         },
+        "backport": {"BACKEND": "trigger_celery.contrib.django.backport.TriggerBackend"},
     },
 )
 _before = list(SURROUNDINGS)

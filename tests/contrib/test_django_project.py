@@ -124,7 +124,11 @@ def test_attempts_begin_without_old_connections(project: Project):
 
 
 def test_a_run_that_is_executed_again_triggers_once(project: Project):
-    assert project.seen["replays"] == {"children": True, "output": 1}
+    assert project.seen["replays"] == {"is_first": False, "children": True, "outputs": [1, 1]}
+
+
+def test_a_batch_is_made_at_the_commit(project: Project):
+    assert project.seen["commits"] == {"early": False, "outputs": [1, 1], "undone": False}
 
 
 def test_hooks_use_the_database(project: Project):
@@ -145,7 +149,7 @@ def test_results_of_django_tasks_have_every_field(project: Project):
     assert (fails["status"], fails["attempts"]) == ("FAILED", 2)
     assert (fails["errors"], fails["traced"]) == (["builtins.LookupError"] * 2, True)
     assert fails["retried"]
-    assert seen["context"]["output"] == [5, 1, seen["context"]["id"], 1]
+    assert seen["context"]["output"] == [5, 1, seen["context"]["id"], 1, -7]
     assert seen["async"]["output"] == 6
 
 

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import pickle
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
 from typing import Any
 
+import django
 import pytest
 from django.db import transaction
 from django.test import override_settings
-from django_tasks import TaskResultStatus, task, task_backends
-from django_tasks.base import TaskError
-from django_tasks.exceptions import InvalidTaskError, TaskResultDoesNotExist
-from django_tasks.signals import task_enqueued
 
 import tests.contrib.here  # noqa: F401 - sets Django up
 from tests.contrib import django_functions as functions
+from tests.contrib.package import (
+    NAME,
+    InvalidTask,
+    Task,
+    TaskError,
+    TaskResultDoesNotExist,
+    TaskResultMismatch,
+    TaskResultStatus,
+    task,
+    task_backends,
+    task_enqueued,
+)
 from tests.deploying import deploy
 from trigger_celery import TriggerCelery, runs, tasks
 from trigger_celery.bridge.registry import REGISTRY
 from trigger_celery.contrib.django import backend
-from trigger_celery.contrib.django.task_results import class_path
+from trigger_celery.contrib.django.task_results import class_path, status_of
 from trigger_celery.model.run import RunError, RunStatus
 
 ADD = "tests.contrib.django_functions.add"
@@ -101,12 +113,12 @@ def test_a_higher_priority_comes_first(deployed, engine):
 def test_a_task_that_cannot_be_executed_is_refused(deployed, function, options, message):
     if function.__name__ == "<lambda>":
         function.__qualname__ = "test.<locals>.<lambda>"
-    with pytest.raises(InvalidTaskError, match=message):
+    with pytest.raises(InvalidTask, match=message):
         deployed(function, **options)
 
 
 def test_a_time_without_a_zone_is_refused(deployed):
-    with pytest.raises(InvalidTaskError, match="aware"):
+    with pytest.raises(InvalidTask, match="aware"):
         deployed(functions.add).using(run_after=datetime(2030, 1, 1))  # noqa: DTZ001
 
 
@@ -117,7 +129,7 @@ def test_two_functions_of_one_path_are_refused(deployed):
     from trigger_celery import task as our_task
 
     our_task(id=ADD)(functions.add_later)
-    with pytest.raises(InvalidTaskError, match="defined twice"):
+    with pytest.raises(InvalidTask, match="defined twice"):
         deployed(functions.add)
 
 
@@ -146,7 +158,9 @@ def test_results_that_there_are_not(deployed):
             add.get_result(unknown)
 
 
-def test_who_listens_is_told(deployed):
+@contextmanager
+def listening() -> Iterator[list[Any]]:
+    """Yield what `task_enqueued` tells."""
     seen: list[Any] = []
 
     def listen(sender: type, task_result: Any, **_: Any) -> None:
@@ -154,10 +168,118 @@ def test_who_listens_is_told(deployed):
 
     task_enqueued.connect(listen)
     try:
-        result = deployed(functions.add).enqueue(1)
+        yield seen
     finally:
         task_enqueued.disconnect(listen)
+
+
+def test_who_listens_is_told(deployed):
+    with listening() as seen:
+        result = deployed(functions.add).enqueue(1)
     assert seen == [(backend.TriggerBackend, result.id, True)]
+
+
+def test_the_backend_can_all_that_there_is(deployed):
+    made = deployed(functions.add).get_backend()
+    flags = {name for name in dir(type(made)) if name.startswith("supports_")}
+    assert flags == {
+        "supports_defer", "supports_async_task", "supports_get_result", "supports_priority",
+    }  # fmt: skip
+    assert all(getattr(made, flag) is True for flag in flags)
+    assert isinstance(deployed(functions.add), Task)
+
+
+def test_a_result_of_another_task_is_a_mismatch(deployed):
+    add, later = deployed(functions.add), deployed(functions.add_later)
+    result = add.enqueue(1)
+    with pytest.raises(TaskResultMismatch):
+        later.get_result(result.id)
+
+
+def test_statuses_are_those_of_django():
+    told = {status: status_of(status) for status in RunStatus}
+    assert {one for one, name in told.items() if name == "SUCCESSFUL"} == {RunStatus.COMPLETED}
+    assert {one for one, name in told.items() if name == "RUNNING"} == {RunStatus.EXECUTING}
+    ready = {"PENDING_VERSION", "DELAYED", "QUEUED", "DEQUEUED", "WAITING"}
+    assert {str(one) for one, name in told.items() if name == "READY"} == ready
+    assert all(one.is_failed or one.is_cancelled for one, name in told.items() if name == "FAILED")
+
+
+def test_a_task_has_options_of_runs(deployed):
+    add = deployed(functions.add).using(
+        tags=["a", "b"], concurrency_key="ann", max_duration="1m", priority=2
+    )
+    result = add.enqueue(1)
+    run = runs.retrieve(result.id).sync()
+    assert (run.tags, run.concurrency_key) == (("a", "b"), "ann")
+    found = add.get_result(result.id).task
+    assert (found.tags, found.concurrency_key, found.priority) == (("a", "b"), "ann", 2)
+    assert hash(add) != hash(deployed(functions.add))
+    with pytest.raises(InvalidTask, match="tag 7 is of type int"):
+        add.using(tags=[7])
+    with pytest.raises(InvalidTask, match="minimum of 5 seconds"):
+        add.using(max_duration=1)
+    with pytest.raises(TypeError, match="decorator"):
+        add.using(retry={"max_attempts": 2})
+    with pytest.raises(TypeError, match="dely"):
+        add.using(dely="1m")
+
+
+@pytest.mark.skipif(
+    (6, 0) <= django.VERSION < (6, 1), reason="the decorator of Django 6.0 takes no more options"
+)
+def test_the_decorator_takes_options_of_runs(deployed):
+    add = deployed(functions.add, retry={"max_attempts": 4}, tags="one", idempotency_key=["a", 1])
+    assert REGISTRY.tasks[ADD].retry.max_attempts == 4
+    run = runs.retrieve(add.enqueue(1).id).sync()
+    assert (run.tags, run.idempotency_key) == (("one",), "a-1")
+    with pytest.raises(InvalidTask, match="max_attempts"):
+        deployed(functions.add_later, retry={"max_attempts": "many"})
+
+
+@pytest.mark.skipif(django.VERSION < (6, 1), reason="tasks are pickled since Django 6.1")
+def test_a_task_is_pickled(deployed, monkeypatch: pytest.MonkeyPatch):
+    add = deployed(functions.add, tags=["a"])
+    monkeypatch.setattr(functions, "add", add)
+    assert pickle.loads(pickle.dumps(add.using(priority=1))) == add.using(priority=1)  # noqa: S301
+
+
+def test_a_key_leads_to_the_result_of_before(deployed):
+    add = deployed(functions.add).using(idempotency_key="once")
+    first = add.using(priority=5).enqueue(1)
+    with listening() as seen:
+        again = add.enqueue(2)
+    assert (again.id, again.args, again.task.priority) == (first.id, [1], 5)
+    assert not seen
+    keyed = deployed(functions.add_later, backend="committed").using(idempotency_key="once")
+    before = tasks.trigger(keyed.module_path, {"args": [1]}, idempotency_key="once").sync()
+    assert keyed.enqueue(1).id == before.id  # nobody enqueued it, but it has the key
+    with transaction.atomic():
+        at_commit = keyed.enqueue(1)
+        assert at_commit.id != before.id
+    assert at_commit.id == before.id
+
+
+async def test_a_key_leads_to_the_result_of_before_in_async_code(deployed, trigger: TriggerCelery):
+    add = deployed(functions.add_later).using(idempotency_key="once")
+    first = await add.aenqueue(1)
+    assert (await add.aenqueue(2)).id == first.id
+    assert (await add.aget_result(first.id)).args == [1]
+    await trigger.store.aclose()
+
+
+@pytest.mark.skipif(NAME == "django_tasks", reason="the backport is what all tests here are about")
+@pytest.mark.skipif(find_spec("django_tasks") is None, reason="the backport is not installed")
+def test_the_backport_is_served_beside_djangos_own(deployed):
+    import django_tasks
+
+    add = django_tasks.task(backend="backport", tags=["a"])(functions.add)
+    result = add.enqueue(1)
+    found = add.get_result(result.id)
+    assert isinstance(found, django_tasks.TaskResult)
+    assert (found.status, found.args, found.task.tags) == ("READY", [1], ("a",))
+    with pytest.raises(django_tasks.exceptions.TaskResultDoesNotExist):
+        add.get_result("run_nothing")
 
 
 def test_a_backend_may_wait_for_the_commit(deployed):
@@ -173,7 +295,7 @@ def test_a_backend_may_wait_for_the_commit(deployed):
 
 
 def test_settings_of_a_backend_are_checked():
-    where = {"BACKEND": "trigger_celery.contrib.django.backport.TriggerBackend"}
+    where = {"BACKEND": "trigger_celery.contrib.django.backend.TriggerBackend"}
     unfit = {"QUEUES": ["mail"], "OPTIONS": {"retries": 3, "queues": {"mails": {}}}}
     with override_settings(TASKS={"default": {**where, **unfit}}):
         told = [str(one.msg) for one in task_backends["default"].check()]

@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import unittest
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import pytest
 import redis
 from django.db import models, transaction
+from django.test import TestCase
 
 import tests.contrib.here  # noqa: F401 - sets Django up
 from tests.conftest import Environment
 from tests.deploying import deploy
 from trigger_celery import (
+    BatchItem,
+    BatchNotFoundError,
+    BatchTriggerError,
     InputError,
     PayloadNotSerializableError,
     RunNotFoundError,
     StoreUnavailableError,
     SyncInAsyncError,
     TriggerCelery,
+    batch,
     runs,
     task,
+    tasks,
+    wait,
 )
 from trigger_celery.contrib.django import trigger_on_commit
+from trigger_celery.testing import trigger_inline
 
 
 class RolledBack(Exception):
@@ -118,6 +129,120 @@ def test_bad_input_is_refused_in_the_transaction(greet):
             trigger_on_commit(greet.trigger, 1)
 
 
+def of_ids(greet):
+    return tasks.batch_trigger(
+        "greet", [{"payload": 1}, {"payload": 2, "options": {"tags": ["b"]}}]
+    )
+
+
+def of_the_task(greet):
+    return greet.batch_trigger([{"payload": 1}, BatchItem(2, {"tags": ["b"]})])
+
+
+def of_several(greet):
+    second = {"id": "greet", "payload": 2, "options": {"tags": ["b"]}}
+    return batch.trigger([{"id": "greet", "payload": 1}, second])
+
+
+def of_tasks(greet):
+    second = {"task": greet, "payload": 2, "options": {"tags": ["b"]}}
+    return batch.trigger_by_task([{"task": greet, "payload": 1}, second])
+
+
+@pytest.mark.parametrize("operation", [of_ids, of_the_task, of_several, of_tasks])
+def test_a_batch_is_made_at_the_commit(greet, operation):
+    with transaction.atomic():
+        handle = trigger_on_commit(operation(greet))
+        assert (handle.is_created, handle.run_count) == (False, 2)
+        assert not any(is_there(run.id) for run in handle.runs)
+        with pytest.raises(BatchNotFoundError):
+            batch.retrieve(handle).sync()
+    assert handle.is_created
+    found = batch.retrieve(handle).sync()
+    assert found.runs == tuple(run.id for run in handle.runs)
+    second = runs.retrieve(handle.runs[1]).sync()
+    assert (second.payload, second.tags, second.batch_id) == (2, ("b",), handle.id)
+
+
+def test_the_trigger_of_a_task_is_an_operation_too(greet):
+    with transaction.atomic():
+        first = trigger_on_commit(greet.trigger(1, tags=["a"]))
+        second = trigger_on_commit(tasks.trigger("greet", 2))
+        assert not is_there(first.id)
+    assert [runs.retrieve(one).sync().payload for one in (first, second)] == [1, 2]
+    assert trigger_on_commit(greet.trigger(3)).is_created
+
+
+def test_a_batch_that_is_rolled_back_is_never_made(greet, client: redis.Redis):
+    before = set(client.keys())
+    with rolled_back():
+        whole = trigger_on_commit(of_ids(greet))
+    with transaction.atomic():
+        with rolled_back():
+            part = trigger_on_commit(of_several(greet))
+        with transaction.atomic(savepoint=False):
+            kept = trigger_on_commit(greet.batch_trigger([]))
+        at_once = trigger_on_commit(of_tasks(greet), using="other")
+    assert (whole.is_created, part.is_created) == (False, False)
+    assert not any(is_there(run.id) for run in (*whole.runs, *part.runs))
+    assert (kept.is_created, at_once.is_created) == (True, True)
+    told = {key.decode() for key in set(client.keys()) - before}
+    assert not [key for key in told if whole.id in key or part.id in key]
+
+
+def test_keys_lead_to_the_batch_from_before(greet):
+    before = greet.batch_trigger([{"payload": 1}], idempotency_key="k").sync()
+    with transaction.atomic():
+        handle = trigger_on_commit(greet.batch_trigger([{"payload": 1}], idempotency_key="k"))
+        assert handle.id != before.id
+    assert (handle.id, handle.runs, handle.is_cached) == (before.id, handle.runs, True)
+    assert [run.id for run in handle.runs] == [run.id for run in before.runs]
+
+
+def test_what_has_no_id_to_know_is_refused(greet, recwarn: pytest.WarningsRecorder):
+    ran = greet.trigger(1)
+    ran.sync()
+    with transaction.atomic():
+        with pytest.raises(InputError, match=r"makes no run.*transaction\.on_commit"):
+            trigger_on_commit(wait.create_token())
+        with pytest.raises(InputError, match=r"<Op runs.list .* makes no run"):
+            trigger_on_commit(runs.list())
+        with pytest.raises(InputError, match="has its payload and its options, and tags"):
+            trigger_on_commit(greet.trigger(1), tags=["a"])
+        with pytest.raises(InputError, match="and a payload: pass all of it to the operation"):
+            trigger_on_commit(greet.batch_trigger([]), 7)
+        with pytest.raises(RuntimeError, match="already run"):
+            trigger_on_commit(ran)
+    gc.collect()  # what was refused does not warn that it was never run
+    assert not list(recwarn)
+
+
+def test_a_test_of_django_calls_what_waits_for_the_commit(greet):
+    """In a TestCase nothing is ever committed."""
+
+    class InTestCase(TestCase):
+        databases = ("default", "other")
+
+        def runTest(self):
+            with self.captureOnCommitCallbacks() as waiting:
+                handles.append(trigger_on_commit(of_ids(greet)))
+            assert (len(waiting), handles[0].is_created) == (1, False)
+            with self.captureOnCommitCallbacks(execute=True):
+                handles.append(trigger_on_commit(of_ids(greet)))
+            with self.captureOnCommitCallbacks(execute=True, using="other"):
+                handles.append(trigger_on_commit(greet, 1, using="other"))
+            with trigger_inline() as inline, self.captureOnCommitCallbacks(execute=True):
+                handles.append(trigger_on_commit(greet, "inline"))
+            inline.assert_completed(handles[-1], output="inline")
+
+    handles: list[Any] = []
+    result = unittest.TestResult()
+    unittest.TestSuite([InTestCase()]).run(result)
+    assert result.testsRun == 1
+    assert not result.errors + result.failures
+    assert [one.is_created for one in handles] == [False, True, True, True]
+
+
 def test_a_row_of_the_database_is_no_payload(greet):
     customer = Customer(pk=7, name="ann")
     with pytest.raises(PayloadNotSerializableError, match=r"payload\.customer: .*pass its pk"):
@@ -135,14 +260,18 @@ def test_a_key_leads_to_the_run_from_before(greet):
 
 
 @pytest.mark.parametrize("robust", [False, True])
+@pytest.mark.parametrize("many", [False, True])
 def test_a_store_that_is_away_at_the_commit(
-    greet, trigger: TriggerCelery, robust: bool, caplog: pytest.LogCaptureFixture
+    greet, trigger: TriggerCelery, robust: bool, many: bool, caplog: pytest.LogCaptureFixture
 ):
     ran: list[str] = []
 
     def save() -> None:
         with transaction.atomic():
-            trigger_on_commit(greet, 1, robust=robust)
+            if many:
+                trigger_on_commit(of_ids(greet), robust=robust)
+            else:
+                trigger_on_commit(greet, 1, robust=robust)
             transaction.on_commit(lambda: ran.append("the next"))
             url = trigger.settings.redis_url
             trigger.configure(redis_url="unix:///nowhere/at/all.sock", store_retry=0.05)
@@ -152,7 +281,7 @@ def test_a_store_that_is_away_at_the_commit(
         if robust:
             save()
         else:
-            with pytest.raises(StoreUnavailableError):
+            with pytest.raises(BatchTriggerError if many else StoreUnavailableError):
                 save()
     [record] = [one for one in caplog.records if one.name == "trigger_celery.django"]
     assert record.action == "commit_trigger_failed"
@@ -164,6 +293,8 @@ def test_a_store_that_is_away_at_the_commit(
 async def test_a_coroutine_has_no_transaction(greet):
     with pytest.raises(SyncInAsyncError, match="sync_to_async"):
         trigger_on_commit(greet, 1)
+    with pytest.raises(SyncInAsyncError, match="sync_to_async"):
+        trigger_on_commit(greet.trigger(1))
 
 
 def test_a_run_at_the_commit_obeys_what_all_obey(

@@ -23,6 +23,10 @@ from trigger_celery.model.run import Run, RunStatus
 if TYPE_CHECKING:
     from trigger_celery.bridge.binding import TriggerCelery
 
+    _AnyResult = AsyncResult[Any]
+else:  # Celery 5.6 knows no AsyncResult[…]
+    _AnyResult = AsyncResult
+
 _STATES = {
     RunStatus.EXECUTING: states.STARTED,
     RunStatus.COMPLETED: states.SUCCESS,
@@ -146,9 +150,10 @@ class RunBackend(Backend):
         """Do nothing: a run is kept for run_retention."""
 
 
-def revoke_run(task_id: str) -> bool:
+def revoke_run(task_id: str, app: Any = None) -> bool:
     """Cancel the run that has Celery's id, with its descendants; False: there is none."""
-    trigger = context.current()
+    own = (trigger for trigger in context.bound() if trigger.app is app)
+    trigger = next(own, None) or context.current()
     reason, retention = "Revoked", trigger.settings.run_retention
     try:
         run_id = run_id_of(task_id)
@@ -160,12 +165,12 @@ def revoke_run(task_id: str) -> bool:
     return True
 
 
-class KeptResult(AsyncResult[Any]):
+class KeptResult(_AnyResult):
     """Celery's AsyncResult of a run whose outcome is in the app's result backend."""
 
     def revoke(self, *args: Any, **kwargs: Any) -> None:
         """Cancel the run; a task that is no run is revoked as Celery does."""
-        if not revoke_run(str(self.id)):
+        if not revoke_run(str(self.id), self.app):
             super().revoke(*args, **kwargs)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -40,6 +40,7 @@ from trigger_celery.model.task_options import check_idempotency_ttl
 from trigger_celery.model.wait import WaitInfo
 from trigger_celery.sdk.batch_items import BatchItem, at_index
 from trigger_celery.sdk.handle import BatchHandle, RunHandle
+from trigger_celery.sdk.making import MakingOp
 from trigger_celery.sdk.results import BatchResult, ResultOp, result_of
 from trigger_celery.sdk.triggering import may_find
 from trigger_celery.store.op import Call, Flow, Op
@@ -109,7 +110,7 @@ class _NewBatch:
         """Give the batch and its runs their ids: in a run, those of their place in it."""
         durable = current_durable()
         if durable is None:
-            self.id = batch_id()
+            self.id = self.id or batch_id()
             return Origin(batch=self.id)
         self.id = durable.id_of("batch", path)
         for index, run in enumerate(self.runs):
@@ -197,7 +198,7 @@ def batch_trigger(
     ttl: TimeToLive | None = None,
     *,
     strict: bool,
-) -> Op[BatchHandle]:
+) -> MakingOp[BatchHandle]:
     """Return the operation that makes a run per item; bad input raises now, naming the item.
 
     Unless *strict*, an item whose payload is too large is kept by a run that failed. A batch that
@@ -206,24 +207,46 @@ def batch_trigger(
     bound = context.current()
     batch = _NewBatch(bound, items, _key_of(key, ttl), strict=strict)
 
-    def flow() -> Flow[BatchHandle]:
-        durable = current_durable()
-        call = asked(name, *batch.runs) if durable is not None else name
-        path = durable.begin(call)[0] if durable is not None else ""
-        origin = batch.place(path, call)
-        sent = send(bound, origin, path, batch.runs)
-        try:
-            made_at = origin if sent is None else sent.origin
-            making = (
-                batch.make(bound, made_at)
-                if batch.key is None
-                else _make_once(bound, batch, made_at, path, call)
-            )
-            return (yield from sent_flow(sent, making))
-        except StoreError as problem:
-            raise batch.failure("create", problem) from problem
+    return MakingOp(
+        bound.store,
+        _creation(bound, batch, name),
+        name,
+        lambda: _placed_later(bound, batch, name),
+    )
 
-    return bound.op(flow(), name)
+
+def _placed_later(
+    bound: TriggerCelery, batch: _NewBatch, name: str
+) -> tuple[BatchHandle, Callable[[], Op[BatchHandle]]]:
+    """Give a batch to come its place and its ids; return its handle, and what makes it."""
+    durable = current_durable()
+    path = durable.scope_of(name).next_path() if durable is not None else ""
+    batch.place(path)
+    runs = tuple(RunHandle(run.id, run.placement.task) for run in batch.runs)
+    handle = BatchHandle(batch.id, runs)
+    return handle, lambda: bound.op(_creation(bound, batch, name, path), name)
+
+
+def _creation(
+    bound: TriggerCelery, batch: _NewBatch, name: str, path: str = ""
+) -> Flow[BatchHandle]:
+    """Make a batch; in a run at the next place, or at the one it was given."""
+    durable = current_durable()
+    call = asked(name, *batch.runs) if durable is not None else name
+    if durable is not None:
+        path, _ = durable.begin(call, path)
+    origin = batch.place(path, call)
+    sent = send(bound, origin, path, batch.runs)
+    try:
+        made_at = origin if sent is None else sent.origin
+        making = (
+            batch.make(bound, made_at)
+            if batch.key is None
+            else _make_once(bound, batch, made_at, path, call)
+        )
+        return (yield from sent_flow(sent, making))
+    except StoreError as problem:
+        raise batch.failure("create", problem) from problem
 
 
 def _make_once(

@@ -27,35 +27,32 @@ from trigger_celery.model.duration import parse_duration
 from trigger_celery.model.task_options import check_task_id
 from trigger_celery.model.wait import WaitInfo
 from trigger_celery.sdk.handle import RunHandle
+from trigger_celery.sdk.making import MakingOp
 from trigger_celery.sdk.results import ResultOp, TaskResult, result_of
 from trigger_celery.store.op import Flow, Op
 
 
 def trigger(
     definition: TaskDefinition | None, task_id: str, payload: Any, options: Mapping[str, Any]
-) -> Op[RunHandle]:
+) -> MakingOp[RunHandle]:
     """Return the operation that makes one run; bad input raises now."""
     bound = context.current()
     run = build_run(bound, definition, task_id, payload, options)
+    return MakingOp(
+        bound.store, _creation(bound, run), "trigger", lambda: _placed_later(bound, run)
+    )
 
-    return bound.op(_creation(bound, run), "trigger")
 
-
-def trigger_later(
-    definition: TaskDefinition | None, task_id: str, payload: Any, options: Mapping[str, Any]
-) -> tuple[str, Callable[[], Op[RunHandle]]]:
-    """Return the id of a run to come, and what makes it; bad input raises now.
-
-    In a run it has its place from now on, and is recorded when it is made: if it never is, a
-    replay finds nothing that it misses.
-    """
-    bound = context.current()
-    run = build_run(bound, definition, task_id, payload, options)
+def _placed_later(
+    bound: TriggerCelery, run: NewRun
+) -> tuple[RunHandle, Callable[[], Op[RunHandle]]]:
+    """Give a run to come its place and its id; return its handle, and what makes it."""
     durable, path = current_durable(), ""
     if durable is not None:
         path = durable.scope_of("trigger").next_path()
         run.id = durable.id_of("run", path)
-    return run.id, lambda: bound.op(_creation(bound, run, path), "trigger")
+    handle = RunHandle(run.id, run.placement.task)
+    return handle, lambda: bound.op(_creation(bound, run, path), "trigger")
 
 
 def _creation(bound: TriggerCelery, run: NewRun, path: str = "") -> Flow[RunHandle]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
 
@@ -121,6 +122,12 @@ def mask(url: str) -> str:
     return urlunsplit(parts._replace(netloc=f"{user}:***@{hosts}"))
 
 
+_UNNAMED: dict[str, Any] = {"driver_info": None}
+"""Saves the commands by which redis-py names itself."""
+if "driver_info" not in signature(_sync.connection.AbstractConnection).parameters:  # before 7.2
+    _UNNAMED = {"lib_name": None, "lib_version": None}
+
+
 def _common(address: Address, timeout: float | None) -> dict[str, Any]:
     return {
         **address.options,
@@ -129,7 +136,7 @@ def _common(address: Address, timeout: float | None) -> dict[str, Any]:
         "protocol": 2,  # what resp.py reads
         "health_check_interval": 0,
         "client_name": "trigger-celery",
-        "driver_info": None,
+        **_UNNAMED,
     }
 
 
@@ -138,7 +145,7 @@ def sync_factory(address: Address, timeout: float | None) -> Callable[[], Any]:
     options = _common(address, timeout)
     options["retry"] = redis.retry.Retry(NoBackoff(), 0)
     if address.sentinels:
-        options.pop("driver_info")
+        options = {name: value for name, value in options.items() if name not in _UNNAMED}
         sentinel = _sync.sentinel.Sentinel(list(address.sentinels), socket_timeout=2.0)
         pool = _sync.sentinel.SentinelConnectionPool(
             address.service, sentinel, check_connection=False, **options
@@ -157,7 +164,7 @@ def async_factory(address: Address, timeout: float | None) -> Callable[[], Any]:
     options = _common(address, timeout)
     options["retry"] = redis.asyncio.retry.Retry(NoBackoff(), 0)
     if address.sentinels:
-        options.pop("driver_info")
+        options = {name: value for name, value in options.items() if name not in _UNNAMED}
         sentinel = _aio.sentinel.Sentinel(list(address.sentinels), socket_timeout=2.0)
         pool = _aio.sentinel.SentinelConnectionPool(
             address.service, sentinel, check_connection=False, **options

@@ -1,4 +1,4 @@
-"""An event loop for processes that gevent has patched, where a thread is a greenlet.
+"""An event loop for processes that gevent or eventlet has patched, where a thread is a greenlet.
 
 asyncio notes per thread of the system which loop is running, so all greenlets would seem to run
 on it. This loop takes the note away while it waits, which is when the others run.
@@ -16,9 +16,12 @@ from greenlet import getcurrent
 
 
 def is_patched() -> bool:
-    """Tell whether gevent makes the threads of this process."""
-    monkey: Any = sys.modules.get("gevent.monkey")
-    return monkey is not None and bool(monkey.is_module_patched("threading"))
+    """Tell whether gevent, or eventlet, makes the threads of this process."""
+    gevent: Any = sys.modules.get("gevent.monkey")
+    if gevent is not None and gevent.is_module_patched("threading"):
+        return True
+    eventlet: Any = sys.modules.get("eventlet.patcher")
+    return eventlet is not None and bool(eventlet.is_monkey_patched("thread"))
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
@@ -44,7 +47,7 @@ class GreenLoop(asyncio.SelectorEventLoop):
 
 
 class _Selector(selectors.BaseSelector):
-    """The selector that gevent puts in place, which waits in its hub."""
+    """The selector that gevent or eventlet puts in place, which waits in its hub."""
 
     def __init__(self, loop: GreenLoop) -> None:
         self._loop = loop

@@ -19,6 +19,7 @@ from typing import Any
 from trigger_celery.model.ids import op_id
 from trigger_celery.store import wire
 from trigger_celery.store.op import Call
+from trigger_celery.store.reading import read_reply
 
 _PAUSE = 0.2
 
@@ -110,7 +111,7 @@ class SyncNotifier:
                     [_packed("SUBSCRIBE", self._channel)], check_health=False
                 )
                 while not closed.is_set():
-                    message = connection.read_response(disable_decoding=True, timeout=None)
+                    message = read_reply(connection, None)
                     self._ready.set()
                     self._announce(message)
             except Exception:

@@ -10,6 +10,7 @@ from typing import Any
 from trigger_celery.store import wire
 from trigger_celery.store.aio import next_reply
 from trigger_celery.store.op import Call
+from trigger_celery.store.reading import read_reply
 from trigger_celery.store.resp import ReplyBuffer
 
 _GRACE = 5.0
@@ -41,7 +42,7 @@ class StreamReader:
         connection = self._connection = self._connection or self._make_sync()
         try:
             connection.send_packed_command([_packed(key, after, seconds)], check_health=False)
-            connection.read_response(disable_decoding=True, timeout=seconds + _GRACE)
+            read_reply(connection, seconds + _GRACE)
         except BaseException as error:
             connection.disconnect()
             self._fail(error)

@@ -24,6 +24,7 @@ from trigger_celery.store.op import (
     drive,
 )
 from trigger_celery.store.payloads import PayloadStore
+from trigger_celery.store.reading import read_reply
 from trigger_celery.store.resp import CHUNK, INCOMPLETE, ReplyBuffer
 
 T = TypeVar("T")
@@ -193,7 +194,7 @@ class BlockingReader:
         try:
             call = Call(None, "", ("BLPOP", key, max(seconds, 0.001)))
             self._connection.send_packed_command([wire.pack(call)], check_health=False)
-            reply = self._connection.read_response(disable_decoding=True, timeout=seconds + 5.0)
+            reply = read_reply(self._connection, seconds + 5.0)
         except BaseException as error:
             self._connection.disconnect()
             if isinstance(error, Exception):

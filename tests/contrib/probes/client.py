@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import django
@@ -10,15 +11,16 @@ import django
 django.setup()
 
 from django.core.management import call_command  # noqa: E402
-from django.db import connection  # noqa: E402
+from django.db import connection, transaction  # noqa: E402
 from django.test import Client  # noqa: E402
-from django_tasks import task_backends  # noqa: E402
 from orders.models import Order  # noqa: E402
 from orders.tasks import send_receipt  # noqa: E402
 
+from tests.contrib.package import task_backends  # noqa: E402
 from tests.contrib.probes import tasks as probes  # noqa: E402
 from tests.waiting import wait_until  # noqa: E402
-from trigger_celery import Run, runs, wait  # noqa: E402
+from trigger_celery import Run, RunNotFoundError, runs, tasks, wait  # noqa: E402
+from trigger_celery.contrib.django import trigger_on_commit  # noqa: E402
 
 LONG = 40.0
 
@@ -77,11 +79,37 @@ def connections() -> dict[str, Any]:
 
 
 def replays() -> dict[str, Any]:
-    child = output_of(probes.commits)
+    seen = output_of(probes.commits)
+    children = sorted(run.id for run in runs.list(task="child").sync().runs)
     return {
-        "children": [run.id for run in runs.list(task="child").sync().runs] == [child],
-        "output": end_of(child).output,
+        "is_first": seen["is_first"],
+        "children": children == seen["children"],
+        "outputs": [end_of(child).output for child in children],
     }
+
+
+def commits() -> dict[str, Any]:
+    """Trigger a batch in a transaction, and another one in a part of it that is rolled back."""
+    with transaction.atomic():
+        order = Order.objects.create(customer="many")
+        kept = trigger_on_commit(probes.child.batch_trigger([{"payload": order.pk}] * 2))
+        with suppress(LookupError), transaction.atomic():
+            undone = trigger_on_commit(tasks.batch_trigger("child", [{"payload": order.pk}]))
+            raise LookupError
+        early = is_there(kept.runs[0].id)
+    return {
+        "early": early,
+        "outputs": [end_of(run.id).output for run in kept.runs],
+        "undone": is_there(undone.runs[0].id),
+    }
+
+
+def is_there(run: str) -> bool:
+    try:
+        runs.retrieve(run).sync()
+    except RunNotFoundError:
+        return False
+    return True
 
 
 def cancels() -> dict[str, Any]:
@@ -124,7 +152,7 @@ def django_tasks() -> dict[str, Any]:
     return {
         "receipt": shown(send_receipt.enqueue(1)),
         "fails": shown(probes.fails.enqueue("no")),
-        "context": shown(probes.tells_context.enqueue(5)),
+        "context": shown(probes.tells_context.using(priority=-7).enqueue(5)),
         "async": shown(probes.counts.enqueue(6)),
         "backend": type(task_backends["default"]).__module__,
     }
@@ -133,6 +161,7 @@ def django_tasks() -> dict[str, Any]:
 if __name__ == "__main__":
     call_command("check")
     call_command("migrate", verbosity=0)
-    seen = {one.__name__: one() for one in (the_shop, connections, replays, cancels, django_tasks)}
+    told = (the_shop, connections, replays, commits, cancels, django_tasks)
+    seen = {one.__name__: one() for one in told}
     print()  # what Django said stands above
     print(json.dumps(seen))

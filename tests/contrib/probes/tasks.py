@@ -7,10 +7,10 @@ from pathlib import Path
 
 from asgiref.sync import sync_to_async
 from django.db import connection, transaction
-from django_tasks import task as django_task
-from django_tasks.signals import task_finished, task_started
 from orders.models import Order
 
+from tests.contrib.package import task as django_task
+from tests.contrib.package import task_finished, task_started
 from trigger_celery import task, wait
 from trigger_celery.contrib.django import trigger_on_commit
 
@@ -61,10 +61,11 @@ def child(payload):
 @task(id="commits")
 def commits(payload, ctx):
     with transaction.atomic():
-        order = Order.objects.create(customer=ctx.run.id)
-        handle = trigger_on_commit(child, order.pk)
-    wait.for_duration(1.5)
-    return handle.id
+        order, is_first = Order.objects.get_or_create(customer=ctx.run.id)
+        one = trigger_on_commit(child, order.pk)
+        many = trigger_on_commit(child.batch_trigger([{"payload": order.pk}]))
+    wait.for_duration(1.5).sync()  # longer than its memory is kept
+    return {"is_first": is_first, "children": sorted([one.id, many.runs[0].id])}
 
 
 async def on_cancel(ctx):
@@ -85,7 +86,8 @@ def fails(word: str) -> None:
 
 @django_task(takes_context=True)
 def tells_context(context, one: int) -> list:
-    return [one, context.attempt, context.task_result.id, len(context.task_result.worker_ids)]
+    result = context.task_result
+    return [one, context.attempt, result.id, len(result.worker_ids), result.task.priority]
 
 
 @django_task

@@ -5,6 +5,10 @@ database around runs, and adds `manage.py trigger …` and checks. `trigger_on_c
 the transaction is committed. The backend for `django.tasks` is `.backend.TriggerBackend`.
 """
 
-from trigger_celery.contrib.django.on_commit import CommitHandle, trigger_on_commit
+from trigger_celery.contrib.django.on_commit import (
+    BatchCommitHandle,
+    CommitHandle,
+    trigger_on_commit,
+)
 
-__all__ = ["CommitHandle", "trigger_on_commit"]
+__all__ = ["BatchCommitHandle", "CommitHandle", "trigger_on_commit"]

@@ -14,7 +14,11 @@ from trigger_celery.contrib.django.task_backend import make_backend
 
 if TYPE_CHECKING:
     TriggerBackend: Any
+    TriggerTask: Any
 else:
-    TriggerBackend = make_backend("django.tasks" if find_spec("django.tasks") else "django_tasks")
+    TriggerBackend = make_backend(
+        "django.tasks" if find_spec("django.tasks") else "django_tasks", __name__
+    )
+    TriggerTask = TriggerBackend.task_class
 
-__all__ = ["TriggerBackend"]
+__all__ = ["TriggerBackend", "TriggerTask"]

@@ -11,6 +11,7 @@ from asgiref.sync import sync_to_async
 from celery import current_task
 
 from trigger_celery.bridge.context import Context
+from trigger_celery.bridge.durable import current_durable
 from trigger_celery.bridge.registry import TaskDefinition
 from trigger_celery.errors import DefinitionError
 from trigger_celery.model.attempt_outcome import AttemptOutcome
@@ -56,8 +57,9 @@ def _function(task: Any, results: Results) -> Callable[..., Any]:
         args, kwargs = arguments(task, payload)
         name = _begin()
         before = runs.retrieve(ctx.run.id).sync() if ctx.attempt.number > 1 else None
-        result = results.running(task, (args, kwargs), ctx, before, name)
-        results.tell_started(result)
+        result = results.running(task, payload, ctx, before, name)
+        if not replaying():
+            results.tell_started(result)
         given = (results.context(result),) if task.takes_context else ()
         return results.normal(task.func(*given, *args, **kwargs))
 
@@ -69,8 +71,9 @@ def _async_function(task: Any, results: Results) -> Callable[..., Any]:
         args, kwargs = arguments(task, payload)
         name = _begin()
         before = await runs.retrieve(ctx.run.id) if ctx.attempt.number > 1 else None
-        result = results.running(task, (args, kwargs), ctx, before, name)
-        await sync_to_async(results.tell_started)(result)
+        result = results.running(task, payload, ctx, before, name)
+        if not replaying():
+            await sync_to_async(results.tell_started)(result)
         given = (results.context(result),) if task.takes_context else ()
         return results.normal(await task.func(*given, *args, **kwargs))
 
@@ -80,7 +83,7 @@ def _async_function(task: Any, results: Results) -> Callable[..., Any]:
 def _tell(task: Any, results: Results) -> Callable[..., Any]:
     def tell_ended(payload: Any, ctx: Context, result: AttemptOutcome) -> None:
         run = runs.retrieve(ctx.run.id).sync()
-        results.tell_ended(task, arguments(task, payload), run, result, worker_name())
+        results.tell_ended(task, payload, run, result, worker_name())
 
     return tell_ended
 
@@ -88,7 +91,7 @@ def _tell(task: Any, results: Results) -> Callable[..., Any]:
 def _async_tell(task: Any, results: Results) -> Callable[..., Any]:
     async def tell_ended(payload: Any, ctx: Context, result: AttemptOutcome) -> None:
         run = await runs.retrieve(ctx.run.id)
-        given = task, arguments(task, payload), run, result, worker_name()
+        given = task, payload, run, result, worker_name()
         await sync_to_async(results.tell_ended)(*given)
 
     return tell_ended
@@ -99,6 +102,12 @@ def _begin() -> str:
     name = worker_name()
     metadata.append(WORKERS, name)
     return name
+
+
+def replaying() -> bool:
+    """Whether this attempt has begun before, and goes on after a wait."""
+    durable = current_durable()
+    return durable is not None and durable.replaying
 
 
 def worker_name() -> str:

@@ -12,13 +12,16 @@ from typing import Any, ClassVar
 
 from asgiref.sync import sync_to_async
 from django.core import checks
+from django.db import transaction
 from django.utils import timezone
 
 from trigger_celery.bridge.registry import REGISTRY, Queue, TaskDefinition
 from trigger_celery.contrib.django.on_commit import trigger_on_commit
 from trigger_celery.contrib.django.running import define
+from trigger_celery.contrib.django.task_class import make_task_class, more_options
 from trigger_celery.contrib.django.task_results import LEVEL, Results
 from trigger_celery.errors import DefinitionError, InputError, RunNotFoundError, closest
+from trigger_celery.model.run import Run
 from trigger_celery.model.task_options import check_task_id
 from trigger_celery.sdk import runs, triggering
 from trigger_celery.sdk.handle import RunHandle
@@ -45,6 +48,7 @@ class RunsOfTasks:
     # Django makes a backend object for each thread: what was declared is known to all of them.
     everybody: ClassVar[dict[str, Results]]
     declared: ClassVar[dict[str, tuple[TaskDefinition, Any]]]
+    tasks: ClassVar[dict[str, Any]]
 
     alias: str
     queues: set[str]
@@ -54,7 +58,8 @@ class RunsOfTasks:
         given = params.get("OPTIONS", {})
         self._problems = _unfit(given, self.queues)
         self.options: dict[str, Any] = given if isinstance(given, dict) else {}
-        self._results = self.everybody.setdefault(alias, Results(self.package, type(self), alias))
+        results = Results(self.package, type(self), alias, self.tasks)
+        self._results = self.everybody.setdefault(alias, results)
         if not self._problems:
             _declare_queues(self.queues, self.options.get("queues", {}))
 
@@ -63,6 +68,7 @@ class RunsOfTasks:
         _base(self).validate_task(task)
         try:
             check_task_id(task.module_path)
+            more_options(task)
             self._declare(task)
         except (DefinitionError, InputError) as problem:
             raise self.invalid(str(problem)) from problem
@@ -70,17 +76,25 @@ class RunsOfTasks:
     def enqueue(self, task: Any, args: Any, kwargs: Any) -> Any:
         """Trigger the run of a task and return its result, READY."""
         result = self._result(task, args, kwargs)
-        if self.options.get("enqueue_on_commit"):
-            payload, options = self._payload(result), _trigger_options(task)
-            handle: RunHandle = trigger_on_commit(task.module_path, payload, **options)
-        else:
+        if not self.options.get("enqueue_on_commit"):
             handle = self._trigger(result).sync()
-        return self._results.enqueued(result, handle.id)
+            if handle.is_cached:
+                return self._found(result, runs.retrieve(handle.id).sync())
+            return self._results.enqueued(result, handle.id)
+        committing = trigger_on_commit(self._trigger(result))
+        if committing.is_cached:  # there was no transaction
+            return self._found(result, runs.retrieve(committing.id).sync())
+        self._results.enqueued(result, committing.id)
+        if not committing.is_created and "idempotency_key" in more_options(task):
+            transaction.on_commit(lambda: self._results.rename(result, committing.id))
+        return result
 
     async def aenqueue(self, task: Any, args: Any, kwargs: Any) -> Any:
         """The same, without blocking the event loop; at once, as it knows of no transaction."""
         result = self._result(task, args, kwargs)
         handle = await self._trigger(result)
+        if handle.is_cached:
+            return self._found(result, await runs.retrieve(handle.id))
         return await sync_to_async(self._results.enqueued)(result, handle.id)
 
     def get_result(self, result_id: str) -> Any:
@@ -111,23 +125,29 @@ class RunsOfTasks:
         self.validate_task(task)
         return self._results.new(task, args, kwargs)
 
-    def _payload(self, result: Any) -> dict[str, Any]:
-        return {"args": result.args, "kwargs": result.kwargs, "backend": self.alias}
+    def _found(self, result: Any, run: Run) -> Any:
+        """Return the result of the run that has the key of this one already."""
+        try:
+            return self._results.of(run)
+        except LookupError:  # somebody triggered it by its id, in our words or by another backend
+            return self._results.rename(result, run.id)
 
     def _trigger(self, result: Any) -> Op[RunHandle]:
-        definition = self._declare(result.task)
-        payload, options = self._payload(result), _trigger_options(result.task)
+        definition, options = self._declare(result.task), _trigger_options(result.task)
+        payload = {"args": result.args, "kwargs": result.kwargs, "backend": self.alias}
         return triggering.trigger(definition, definition.id, payload, options)
 
     def _declare(self, task: Any) -> TaskDefinition:
         path = str(task.module_path)
         options = {name: self.options[name] for name in _TASK_OPTIONS if name in self.options}
+        if getattr(task, "retry", None) is not None:
+            options["retry"] = task.retry
         known, given = self.declared.get(path, (None, None))
         if known is None or given != options or REGISTRY.tasks.get(path) is not known:
             known = define(task, self._results, options)
             REGISTRY.add_task(known)
             self.declared[path] = known, options
-            self._results.tasks[path] = task
+            self.tasks[path] = task
         return known
 
 
@@ -136,24 +156,26 @@ def _base(backend: RunsOfTasks) -> Any:
     return super(RunsOfTasks, backend)
 
 
-def make_backend(package: str) -> type:
-    """Return the backend class for `django.tasks` or `django_tasks`."""
+def make_backend(package: str, module: str) -> type:
+    """Return the backend class for `django.tasks` or `django_tasks`, to be found in *module*."""
     parent = import_module(f"{package}.backends.base").BaseTaskBackend
     exceptions = import_module(f"{package}.exceptions")
     about = {
         "__doc__": "Enqueues Django's tasks as runs.",
-        "__module__": __name__,
+        "__module__": module,
         "package": package,
+        "task_class": make_task_class(import_module(f"{package}.base").Task, module),
         "invalid": getattr(exceptions, "InvalidTask", None) or exceptions.InvalidTaskError,
         "does_not_exist": exceptions.TaskResultDoesNotExist,
         "everybody": {},
         "declared": {},
+        "tasks": {},
     }
     return type("TriggerBackend", (RunsOfTasks, parent), about)
 
 
 def _trigger_options(task: Any) -> dict[str, Any]:
-    options: dict[str, Any] = {"queue": task.queue_name}
+    options: dict[str, Any] = {"queue": task.queue_name, **more_options(task)}
     if task.priority:
         options["priority"] = task.priority * LEVEL
     if task.run_after is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from datetime import datetime
 from importlib import import_module
 from traceback import format_exception
@@ -12,8 +13,9 @@ from django.conf import settings
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from trigger_celery.bridge.context import Context
+from trigger_celery.bridge.context import Context, RunContext
 from trigger_celery.contrib.django.running import UNKNOWN, WORKERS, arguments
+from trigger_celery.contrib.django.task_class import KEPT
 from trigger_celery.model.attempt_outcome import AttemptOutcome
 from trigger_celery.model.run import Run, RunStatus
 from trigger_celery.model.run_error import RunError
@@ -26,13 +28,12 @@ _ENDED_BY = {
     RunStatus.CANCELED: "trigger_celery.errors.RunCanceledError",
     RunStatus.TIMED_OUT: "trigger_celery.errors.MaxDurationExceededError",
 }
-_BEGUN = (RunStatus.EXECUTING, RunStatus.WAITING)
 
 
 class Results:
     """Makes results for one backend, of `django.tasks` or of `django_tasks`."""
 
-    def __init__(self, package: str, backend: type, alias: str) -> None:
+    def __init__(self, package: str, backend: type, alias: str, tasks: dict[str, Any]) -> None:
         base = import_module(f"{package}.base")
         self._result: Any = base.TaskResult
         self._status: Any = base.TaskResultStatus
@@ -42,15 +43,15 @@ class Results:
         self._signals: Any = import_module(f"{package}.signals")
         self._backend = backend
         self._alias = alias
-        self.tasks: dict[str, Any] = {}
-        """Tasks that this process knows, by their module path."""
+        self._tasks = tasks  # that this process knows, by their module path
         where = "django.utils.json" if package == "django.tasks" else f"{package}.utils"
         self.normal: Any = import_module(where).normalize_json
         """Returns what JSON makes of a value. Raises TypeError for what it cannot carry."""
 
     def new(self, task: Any, args: Any, kwargs: Any) -> Any:
         """Return the result of a task that is about to be enqueued. Raises for what is not JSON."""
-        return self._make(task, "", "READY", (args, kwargs))
+        result = self._make(task, "", "READY", (args, kwargs))
+        return _fill(result, backend=self._alias)
 
     def enqueued(self, result: Any, run_id: str) -> Any:
         """Return the result once its run is there, and tell who listens."""
@@ -58,16 +59,19 @@ class Results:
         self._signals.task_enqueued.send(self._backend, task_result=result)
         return result
 
+    def rename(self, result: Any, run_id: str) -> Any:
+        """Return the result, with the id of the run that has its idempotency key."""
+        return _fill(result, id=run_id)
+
     def context(self, result: Any) -> Any:
         """Return what a task gets that takes the context."""
         return self._context(task_result=result)
 
-    def running(
-        self, task: Any, given: tuple[Any, Any], ctx: Context, run: Run | None, worker: str
-    ) -> Any:
+    def running(self, task: Any, payload: Any, ctx: Context, run: Run | None, worker: str) -> Any:
         """Return the result of a run that this process executes. *run*: as it was before."""
         began = ctx.attempt.started_at
-        result = self._make(task, ctx.run.id, "RUNNING", given)
+        enqueued = self._as_enqueued(task, payload, ctx.queue.name, ctx.run)
+        result = self._make(enqueued, ctx.run.id, "RUNNING", arguments(task, payload))
         return _fill(
             result,
             enqueued_at=_when(ctx.run.created_at),
@@ -84,13 +88,13 @@ class Results:
     def tell_ended(
         self,
         task: Any,
-        given: tuple[Any, Any],
+        payload: Any,
         run: Run,
         outcome: AttemptOutcome,
         worker: str,
     ) -> None:
         """Tell who listens how a run ends, which is about to be recorded, or is, if it crashed."""
-        result = self._of(task, given, run)
+        result = self._of(task, payload, run)
         ended = {"finished_at": result.finished_at or timezone.now()}
         if not run.is_completed:
             result.worker_ids[-1:] = [worker]
@@ -109,13 +113,12 @@ class Results:
         payload = run.payload
         if not isinstance(payload, dict) or payload.get("backend") != self._alias:
             raise LookupError(f"run {run.id} was not enqueued by this backend")
-        task = self.task_of(run)
-        return self._of(task, arguments(task, payload), run)
+        return self._of(self._task_of(run), payload, run)
 
-    def task_of(self, run: Run) -> Any:
-        """Return the task as it was enqueued. Raises LookupError when there is none any more."""
+    def _task_of(self, run: Run) -> Any:
+        """Return the task as it is declared. Raises LookupError when there is none any more."""
         path = run.task_identifier
-        found = self.tasks.get(path)
+        found = self._tasks.get(path)
         if found is None:
             try:
                 found = import_string(path)
@@ -123,17 +126,30 @@ class Results:
                 raise LookupError(f"there is no task {path}") from problem
             if not isinstance(found, self._task):
                 raise LookupError(f"{path} is no task")
-        return found.using(
-            priority=round(run.priority / LEVEL),
-            queue_name=run.queue,
-            run_after=_when(run.delayed_until) if run.attempt_count == 0 else None,
-            backend=self._alias,
-        )
+        return found
 
-    def _of(self, task: Any, given: tuple[Any, Any], run: Run) -> Any:
-        status = _status_of(run.status)
+    def _as_enqueued(
+        self, task: Any, payload: Any, queue: str, run: Run | RunContext, after: Any = None
+    ) -> Any:
+        """Return the task as it was enqueued. It is not validated again: settings may change."""
+        values: dict[str, Any] = {one.name: getattr(task, one.name) for one in fields(task)}
+        backend = payload.get("backend", self._alias) if isinstance(payload, dict) else self._alias
+        values |= {
+            "priority": round(run.priority / LEVEL),
+            "queue_name": queue,
+            "run_after": after,
+            "backend": backend,
+        }
+        if "concurrency_key" in values:  # it is of our class
+            values |= {name: getattr(run, name) for name in KEPT}
+        return _fill(object.__new__(type(task)), **values)
+
+    def _of(self, task: Any, payload: Any, run: Run) -> Any:
+        status = status_of(run.status)
         began = run.attempt_count if run.started_at is not None else 0
-        result = self._make(task, run.id, status, given)
+        after = _when(run.delayed_until) if run.attempt_count == 0 else None
+        enqueued = self._as_enqueued(task, payload, run.queue, run, after)
+        result = self._make(enqueued, run.id, status, arguments(task, payload))
         _fill(
             result,
             enqueued_at=_when(run.created_at),
@@ -156,7 +172,7 @@ class Results:
             last_attempted_at=None,
             args=given[0],
             kwargs=given[1],
-            backend=self._alias,
+            backend=task.backend,
             errors=[],
             worker_ids=[],
         )
@@ -190,12 +206,13 @@ def _when(moment: datetime | None) -> datetime | None:
     return naive
 
 
-def _status_of(status: RunStatus) -> str:
+def status_of(status: RunStatus) -> str:
+    """Return Django's word for the status. Who waits is ready to be executed again, once it may."""
     if status.is_success:
         return "SUCCESSFUL"
     if status.is_final:
         return "FAILED"
-    return "RUNNING" if status in _BEGUN else "READY"
+    return "RUNNING" if status is RunStatus.EXECUTING else "READY"
 
 
 def _last_attempt(run: Run) -> datetime | None:
