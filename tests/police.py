@@ -38,7 +38,7 @@ _MAY_NAME_THE_PAST = {
 # A child, or a batch, may outlive who made it.
 _LINKS = {"links", "batch", "parent", "keeper", "opts", "at_id"}
 # What a recorded run has from the beginning.
-_OF_RECORDED = {"run", "payload", "output", "error", "reasons"}
+_OF_RECORDED = {"run", "payload", "output", "error", "reasons", "message"}
 # Two steps that one call takes: a dequeue that starts at once, and giving up a run that was.
 _AT_ONCE = {
     ("QUEUED", "EXECUTING"): "DEQUEUED",
@@ -46,11 +46,12 @@ _AT_ONCE = {
 }
 
 
-def inspect(client: redis.Redis, scope: str) -> None:
-    """Fail with every rule that the store breaks."""
+def inspect(client: redis.Redis, scope: str) -> Keyspace:
+    """Fail with every rule that the store breaks. Returns what is stored."""
     space = keyspace(client, scope)
     complaints = list(problems(space))
     assert not complaints, "the store is out of order:\n  " + "\n  ".join(complaints)
+    return space
 
 
 def problems(space: Keyspace) -> Iterator[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from functools import cache
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests import forking
 from tests.architecture.pages import blocks, compiled, executed_pages, pages, prose, run
 from tests.architecture.source import PACKAGE, ROOT, relative
 from trigger_celery.dev.embedded import EmbeddedServer
@@ -157,13 +157,6 @@ def test_blocks_run(page: Path, server: EmbeddedServer, tmp_path: Path) -> None:
         "CELERY_BROKER_URL": server.broker_url,
         "CELERY_RESULT_BACKEND": server.broker_url,
     }
-    result = subprocess.run(
-        [sys.executable, "-m", "tests.architecture.pages", str(page)],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    command = [sys.executable, "-m", "tests.architecture.pages", str(page)]
+    result = forking.run(command, env=environment, cwd=tmp_path, timeout=60)
     assert result.returncode == 0, result.stdout + result.stderr

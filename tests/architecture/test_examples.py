@@ -10,13 +10,13 @@ import ast
 import inspect
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import forking
 from tests.architecture.source import PACKAGE, ROOT, relative, tree
 
 TIME_LIMIT = 100
@@ -55,16 +55,8 @@ def test_example(path: Path, tmp_path: Path) -> None:
         for name, value in os.environ.items()
         if not name.startswith(("TRIGGER_", "CELERY_"))
     } | {"PYTHONPATH": str(ROOT), "TERM": "dumb", "COLUMNS": "120"}
-    result = subprocess.run(
-        [sys.executable, str(path)],
-        cwd=tmp_path,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=TIME_LIMIT,
-        check=False,
-    )
+    command = [sys.executable, str(path)]
+    result = forking.run(command, env=environment, cwd=tmp_path, timeout=TIME_LIMIT)
     assert result.returncode == 0, result.stdout + result.stderr
     absent = list(missing(wanted, result.stdout))
     assert not absent, f"not printed, or not in this order: {absent[0]}\n\n{result.stdout}"

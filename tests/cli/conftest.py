@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from tests import forking
 from tests.architecture.source import ROOT
 from tests.deploying import deploy
 from trigger_celery.bridge.binding import TriggerCelery
@@ -47,20 +48,17 @@ def bare_environment() -> dict[str, str]:
 
 @pytest.fixture
 def program(tmp_path: Path, bare_environment: dict[str, str]) -> Program:
-    """Run `trigger-celery` in the test's folder."""
+    """Run `trigger-celery` in the test's folder. With *interpreter* in a new one."""
 
     def run(
-        *arguments: str, env: dict[str, str] | None = None, timeout: float = 30
+        *arguments: str,
+        env: dict[str, str] | None = None,
+        timeout: float = 30,
+        interpreter: bool = False,
     ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "trigger_celery.cli", *arguments],
-            cwd=tmp_path,
-            env={**bare_environment, **(env or {})},
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            timeout=timeout,
-            check=False,
-        )
+        command = [sys.executable, "-m", "trigger_celery.cli", *arguments]
+        environment = {**bare_environment, **(env or {})}
+        start = forking.start_interpreter if interpreter else forking.start
+        return forking.run(command, env=environment, cwd=tmp_path, timeout=timeout, start=start)
 
     return run

@@ -8,11 +8,14 @@ import sys
 import time
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests import forking
 from tests.architecture.source import ROOT
 from tests.cli.conftest import Program
+from trigger_celery.cli.main import cli
 from trigger_celery.dev.embedded import EmbeddedServer
 
 APP = """
@@ -32,9 +35,9 @@ def env_of(server: EmbeddedServer) -> dict[str, str]:
 def test_server_down_is_69_within_six_seconds(program: Program) -> None:
     """After its start, which takes long on a busy machine."""
     began = time.monotonic()
-    assert program("--version").returncode == 0
+    assert program("--version", interpreter=True).returncode == 0
     started = time.monotonic()
-    result = program("runs", "list", "--redis-url", "redis://localhost:1")
+    result = program("runs", "list", "--redis-url", "redis://localhost:1", interpreter=True)
     assert time.monotonic() - started < 6 + 2 * (started - began)
     assert result.returncode == 69
     assert result.stderr.startswith("error: the server at redis://localhost:1")
@@ -173,21 +176,28 @@ def test_inside_celery(
     )
     path = f"{ROOT}:{metadata.parent}"
 
-    def celery(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "celery", "-A", "shop", "trigger", *arguments],
-            cwd=tmp_path,
-            env={**bare_environment, **env_of(server), "PYTHONPATH": path},
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
+    environment = {**bare_environment, **env_of(server), "PYTHONPATH": path}
 
-    made = celery("trigger", "greet", '{"x": 1}', "-q")
+    def celery(*arguments: str, start: Any = forking.start) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "celery", "-A", "shop", "trigger", *arguments]
+        return forking.run(command, env=environment, cwd=tmp_path, timeout=30, start=start)
+
+    made = celery("trigger", "greet", '{"x": 1}', "-q", start=forking.start_interpreter)
     assert made.returncode == 0, made.stderr
     listed = celery("runs", "list", "--json", "--task", "greet")
     assert made.stdout.strip() in [run["id"] for run in json.loads(listed.stdout)["runs"]]
     assert celery("runs", "get", "nope").returncode == 1
     assert celery("trigger", "greet", "{").returncode == 2
     assert celery("runs", "list", "--redis-url", "redis://localhost:1").returncode == 69
+    offered = celery("--help").stdout
+    assert [name for name in cli.commands if f"\n  {name} " not in offered] == []
+    coming = celery("schedules", "next", "--cron", "0 3 * * *", "--json")
+    assert len(json.loads(coming.stdout)["upcoming"]) == 5
+
+
+def test_celerys_other_commands_do_not_import_ours() -> None:
+    code = "import sys, trigger_celery.cli.plugin; print('trigger_celery.cli.main' in sys.modules)"
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == "False"

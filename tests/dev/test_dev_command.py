@@ -20,6 +20,7 @@ from celery import Celery
 from redbeat import RedBeatSchedulerEntry
 from redbeat.schedulers import get_redis
 
+from tests import forking
 from tests.architecture.source import ROOT
 from tests.waiting import wait_until
 from trigger_celery.dev import state
@@ -47,30 +48,30 @@ HOST_VARIABLES = ("TRIGGER_", "CELERY_", "DJANGO_", "FLASK_")
 
 
 class Dev:
-    """A running `trigger-celery dev`, and what it has printed."""
+    """A running `trigger-celery dev`, and what it has printed. Its workers are always new interpreters."""
 
-    def __init__(self, folder: Path, *arguments: str, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str,
+        env: dict[str, str] | None = None,
+        start: Callable[..., forking.Process | subprocess.Popen[bytes]] = forking.start,
+    ) -> None:
         self.folder = folder
         kept = {k: v for k, v in os.environ.items() if not k.startswith(HOST_VARIABLES)}
         self.environment = {**kept, "PYTHONPATH": str(ROOT), **(env or {})}
-        with (folder / "stderr").open("w") as errors:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "trigger_celery.cli", "dev", *arguments],
-                cwd=folder,
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                start_new_session=True,
+        command = [sys.executable, "-m", "trigger_celery.cli", "dev", *arguments]
+        self._output, output = os.pipe()
+        with (folder / "stderr").open("wb") as errors, os.fdopen(output, "wb") as printed:
+            self.process = start(
+                command, env=self.environment, cwd=folder, stdout=printed, stderr=errors
             )
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
-        assert self.process.stdout is not None
-        with self.process.stdout as lines:
+        with os.fdopen(self._output, encoding="utf-8") as lines:
             for line in lines:
                 self.lines.append(line.rstrip())
 
@@ -99,16 +100,9 @@ class Dev:
     def trigger(
         self, *arguments: str, folder: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "trigger_celery.cli", "trigger", "-q", *arguments],
-            cwd=folder or self.folder,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
+        command = [sys.executable, "-m", "trigger_celery.cli", "trigger", "-q", *arguments]
+        where = folder or self.folder
+        return forking.run(command, env=self.environment, cwd=where, timeout=30)
 
     def end(self, number: signal.Signals = signal.SIGINT) -> int:
         self.process.send_signal(number)
@@ -146,7 +140,7 @@ def ended(pid: int) -> bool:
 
 
 def test_a_session(start: Start, tmp_path: Path) -> None:
-    dev = start()
+    dev = start(start=forking.start_interpreter)
     dev.expect("ready in")
     assert any("app.py" in line and "found by app.py" in line for line in dev.lines)
     assert any("embedded" in line and ".trigger/" in line for line in dev.lines)

@@ -183,7 +183,11 @@ class Life:
 
 def state(client: redis.Redis, scope: str, *, moment: bool = False) -> dict[str, Any]:
     """Return all that is stored; without *moment* what depends on the time is left out."""
-    space = keyspace(client, scope)
+    return state_of(keyspace(client, scope), moment=moment)
+
+
+def state_of(space: Keyspace, *, moment: bool = False) -> dict[str, Any]:
+    """Return what of a keyspace `state` returns."""
     return {name: _shown(space, name, value, moment) for name, value in space.values.items()}
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.engine.lifecycle import Life
+from tests.engine.lifecycle import RETENTION, Life
 from trigger_celery.engine import continuing
 from trigger_celery.engine.admission import Extras
+from trigger_celery.engine.cancelling import revoke_runs
 from trigger_celery.model.packet import JSON, Packet
 from trigger_celery.store.op import Flow
 
@@ -34,4 +35,14 @@ class Continued(Life):
         yield from continuing.claim(self.scope, 9, 1000)
         yield from continuing.continued(self.scope, [run])
         self.answers.append((yield from continuing.read_celery(self.scope, run)))
+        yield from self._revoke(run)
         return self.answers
+
+    def _revoke(self, final: str) -> Flow[None]:
+        """Hear of a revoke, and of one that terminates."""
+        (executing,) = yield from self._create(1)
+        yield from self._take("w1", 1)
+        (queued,) = yield from self._create(1)
+        for ids, terminate in (([queued, final, executing], False), ([executing], True)):
+            flow = revoke_runs(self.scope, ids, "Revoked", RETENTION, terminate=terminate)
+            self.answers.append((yield from flow))

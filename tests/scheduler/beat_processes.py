@@ -44,7 +44,8 @@ class Beats(Deployment):
         if kill:
             environment["TEST_KILL"] = kill
         command = [sys.executable, "-m", program, "-A", MODULE, "beat", "-l", "INFO", *arguments]
-        beat = WorkerProcess(command, environment, self.folder / f"beat-{len(self.workers)}.log")
+        log = self.folder / f"beat-{len(self.workers)}.log"
+        beat = WorkerProcess(command, environment, log, fork=True)
         self.workers.append(beat)
         if wait:
             self.wait_for_beat(beat)

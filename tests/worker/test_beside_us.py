@@ -39,7 +39,9 @@ def shared(
     made = Deployment(tmp_path_factory.mktemp("watched"), binary=server_binary)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TEST_SENTRY", str(sent))
-        made.start_worker(request.param, 2, module="tests.worker.watched_tasks", arguments=("-E",))
+        made.start_worker(
+            request.param, 2, module="tests.worker.watched_tasks", arguments=("-E",), fork=False
+        )
     yield made
     print(made.logs())
     made.close()

@@ -146,7 +146,7 @@ def test_a_soft_shutdown_lets_attempts_end(
     """Celery's own, by the signal that a platform sends."""
     monkeypatch.setenv("REMAP_SIGTERM", "SIGQUIT")
     gate = tmp_path / "gate"
-    worker = deployment.start_worker(pool, 2, conf={"worker_soft_shutdown_timeout": 5})
+    worker = deployment.start_worker(pool, 2, conf={"worker_soft_shutdown_timeout": 5}, fork=False)
     ids = [deployment.trigger(f"work{kind}", {"gate": str(gate)}) for kind in ("", "-sync")]
     for run in ids:
         deployment.wait_for("begin", run)
