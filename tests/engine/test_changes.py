@@ -325,7 +325,10 @@ def test_what_stops_a_run_ends_a_loop_in_it(
 @pytest.fixture
 def own(tmp_path: Path, server_binary: str | None) -> Iterator[Engine]:
     """Drives a server that keeps its data and that the test may break."""
-    with EmbeddedServer(binary=server_binary, data_dir=tmp_path / "data") as server:
+    always = ("--appendfsync", "always")  # else a kill may cost the writes of two seconds
+    with EmbeddedServer(
+        binary=server_binary, data_dir=tmp_path / "data", arguments=always
+    ) as server:
         store = Store(server.url, "{tc:test:own}", retry_for=1.0)
         with redis.Redis.from_url(server.url) as client:
             engine = Engine(store, client)

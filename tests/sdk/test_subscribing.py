@@ -344,7 +344,10 @@ def test_a_tag_or_a_window_that_cannot_be_is_refused(trigger: TriggerCelery) -> 
 @pytest.fixture
 def own(tmp_path: Path, server_binary: str | None, registry: None) -> Iterator[Any]:
     """A worker on a server that keeps its data and that the test may break."""
-    with EmbeddedServer(binary=server_binary, data_dir=tmp_path / "data") as server:
+    always = ("--appendfsync", "always")  # else a kill may cost the writes of two seconds
+    with EmbeddedServer(
+        binary=server_binary, data_dir=tmp_path / "data", arguments=always
+    ) as server:
         app = Celery("own", broker="memory://", set_as_current=False)
         bound = TriggerCelery(app, redis_url=server.url, env="own", store_retry=0.2)
         with redis.Redis.from_url(server.url) as client:
