@@ -8,6 +8,7 @@ import signal
 import pytest
 
 from tests.waiting import wait_until
+from tests.worker.recorded.conftest import OldProject
 from tests.worker.workers import Deployment
 from trigger_celery import wait
 
@@ -84,6 +85,8 @@ def test_processes_that_are_spawned(deployment: Deployment) -> None:
     assert deployment.run("fail", {"what": "no", "until": 1}).output == 2
     result = deployment.app.send_task("plain-add", (1, 2), ignore_result=False)
     assert result.get(timeout=30) == 3
+    recorded = OldProject(deployment).status(result.id, "COMPLETED")
+    assert (recorded.output, recorded.attempts[0].worker) == (3, "w1@tests")
 
 
 def test_a_worker_ends_with_its_processes(deployment: Deployment) -> None:

@@ -34,7 +34,8 @@ from trigger_celery.worker.daemon_threads import call_later
 from trigger_celery.worker.executor import RunExecution
 from trigger_celery.worker.interrupting import interrupt, now_executes, tell_process
 from trigger_celery.worker.job import Job
-from trigger_celery.worker.parking import FIRST_LOOK, LAST_LOOK, RunParking, split_message
+from trigger_celery.worker.mail import news_in
+from trigger_celery.worker.parking import FIRST_LOOK, LAST_LOOK, RunParking
 from trigger_celery.worker.stopping import CANCEL_BUDGET
 
 logger = logging.getLogger("trigger_celery.worker")
@@ -277,7 +278,10 @@ class Holder:
             reader.close()
 
     def _deliver(self, message: bytes) -> None:
-        word, run_id, detail = split_message(message)
+        news = news_in(message)
+        if news is None:
+            return
+        word, run_id, detail = news
         if word == "cancel":
             cancel_here(run_id, detail)
             return

@@ -1,21 +1,57 @@
-"""Reads the mailbox of an asyncio worker's session."""
+"""Reads the mailbox of an asyncio worker's session, and what is in the mailboxes of others."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
+import logging
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from trigger_celery.engine import keys
 from trigger_celery.errors import StoreError
 from trigger_celery.store.store import Store
 from trigger_celery.worker.parking import split_message
 
+logger = logging.getLogger("trigger_celery.worker")
+
 LOOK_EVERY = 2.0
 """Seconds between looks without a wake-up: the net under a lost one."""
 
 SERVICES = {b"timer": "promoter", b"bulk": "bulk"}
 """Messages for a service of the worker: it has something to do sooner than it would look."""
+
+
+WORK: Final = b"work"
+"""There may be runs to take."""
+
+_NEWS: Final = ("done", "resume", "cancel")
+_refused = itertools.count(1)
+
+
+def refuse(message: bytes, problem: object) -> None:
+    """Throw away what is no message of ours: nothing that is in a mailbox may end its reader."""
+    count = next(_refused)
+    logger.warning(
+        "%.200r in a mailbox is no message, and is thrown away: %s; %d so far in this process",
+        message[:200],
+        problem,
+        count,
+        extra={"action": "mail_refused", "count": count},
+    )
+
+
+def news_in(message: bytes) -> tuple[str, str, str] | None:
+    """Return word, run id and detail of a message about a run; None for what is none."""
+    try:
+        word, run_id, detail = split_message(message)
+    except ValueError as problem:
+        refuse(message, problem)
+        return None
+    if word not in _NEWS or not run_id:
+        refuse(message, "it says nothing of a run")
+        return None
+    return word, run_id, detail
 
 
 class Addressee(Protocol):
@@ -65,14 +101,17 @@ async def read_mailbox(
 
 def _deliver(message: bytes, addressee: Addressee, poke: Callable[[str], None]) -> bool:
     """Hand one message over; tells whether it says that there is work."""
+    if message == WORK:
+        return True
     if message.startswith(b"run "):
-        addressee.handed(message)
+        try:
+            addressee.handed(message)
+        except (ValueError, LookupError) as problem:
+            refuse(message, problem)
     elif message in SERVICES:
         poke(SERVICES[message])
     elif message == b"stop":
         addressee.emptied()
-    elif b" " in message:
-        addressee.told(*split_message(message))
-    else:
-        return True
+    elif (news := news_in(message)) is not None:
+        addressee.told(*news)
     return False

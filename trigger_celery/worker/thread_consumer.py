@@ -36,9 +36,8 @@ from trigger_celery.worker.child import Outcome, run_in_pool
 from trigger_celery.worker.daemon_threads import call_later
 from trigger_celery.worker.job import Job, back, next_attempt, stays
 from trigger_celery.worker.loop_consumer import MAX_TAKE
-from trigger_celery.worker.mail import LOOK_EVERY, SERVICES
+from trigger_celery.worker.mail import LOOK_EVERY, SERVICES, WORK, news_in
 from trigger_celery.worker.memory import KernelKills, process_died
-from trigger_celery.worker.parking import split_message
 from trigger_celery.worker.pool_news import PoolNews
 from trigger_celery.worker.recording import log_delay, log_refusal
 from trigger_celery.worker.request import EventSender, make_request
@@ -390,9 +389,9 @@ class ThreadConsumer:
                 continue
             if message in SERVICES:
                 self._services.poke(SERVICES[message])
-            elif message is not None and message.startswith(b"cancel "):
-                self._pool_news.cancel(*split_message(message)[1:])
-            else:
+            elif message is None or message == WORK:
                 self._hungry = True
                 self._news.put(None)
+            elif (news := news_in(message)) and news[0] == "cancel":
+                self._pool_news.cancel(*news[1:])
         self._reader.close()
