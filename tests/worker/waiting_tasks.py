@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from tests.worker import branching_tasks, logging_tasks, retrying_tasks
+from tests.worker import branching_tasks, logging_tasks, retrying_tasks, sending_tasks
 from tests.worker.app_tasks import QUICK, app, note, spend, spend_blocking, write
 from trigger_celery import (
     AbortTaskRunError,
@@ -31,7 +31,7 @@ from trigger_celery import (
     wait,
 )
 
-__all__ = ["app", "branching_tasks", "logging_tasks", "retrying_tasks"]
+__all__ = ["app", "branching_tasks", "logging_tasks", "retrying_tasks", "sending_tasks"]
 
 ONE = queue(name="one", concurrency_limit=1)
 

@@ -28,7 +28,7 @@ from trigger_celery.errors import (
     RunLeaseLostError,
     StateError,
 )
-from trigger_celery.model.ids import derived_id
+from trigger_celery.model.ids import derived_id, derived_uuid
 from trigger_celery.store.op import Flow
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ class Scope:
     """Counts the durable calls of one asyncio task of a run, and the tasks it makes."""
 
     __slots__ = (
-        "_calls", "_path", "_tasks", "beside", "beyond", "done", "durable", "home", "last", "said",
-        "seen", "step", "task", "waits",
+        "_calls", "_ids", "_path", "_tasks", "beside", "beyond", "done", "durable", "home", "last",
+        "said", "seen", "step", "task", "waits",
     )  # fmt: skip
 
     def __init__(self, durable: Durable, path: str = "", parent: Scope | None = None) -> None:
@@ -70,7 +70,7 @@ class Scope:
         """It is work that goes on beside a sync function: it cannot wait durably."""
         self.waits = 0
         self._path = path
-        self._calls = 0
+        self._calls = self._ids = 0
         self._tasks: dict[str, int] | None = None
 
     @property
@@ -82,6 +82,11 @@ class Scope:
         """Return the position of the next durable call."""
         self._calls += 1
         return f"{self._path}{self._calls}"
+
+    def next_id(self) -> str:
+        """Return what names the next of the ids that are made here without a call of their own."""
+        self._ids += 1
+        return f"{self._path}id{self._ids}"
 
     def note(self, path: str) -> None:
         """It makes the durable call at *path*: side effects are counted from here."""
@@ -100,12 +105,12 @@ class Scope:
     @contextmanager
     def inside(self, path: str) -> Iterator[None]:
         """Meanwhile count durable calls and tasks under *path*, from the first."""
-        before = self._path, self._calls, self._tasks
-        self._path, self._calls, self._tasks = path, 0, None
+        before = self._path, self._calls, self._tasks, self._ids
+        self._path, self._calls, self._tasks, self._ids = path, 0, None, 0
         try:
             yield
         finally:
-            self._path, self._calls, self._tasks = before
+            self._path, self._calls, self._tasks, self._ids = before
 
     def begin_task(self, name: str) -> Scope:
         """Return the scope of a task made here. Counted by name: tasks of libraries do not shift ours."""
@@ -328,6 +333,10 @@ class Durable:
     def id_of(self, kind: str, path: str) -> str:
         """Return the id of what the call at *path* makes: the same in every replay."""
         return derived_id(kind, self.run_id, f"{self.attempt}:{path}")
+
+    def task_id_of(self, path: str) -> str:
+        """Return Celery's id for what is sent at *path*: the same in every replay."""
+        return derived_uuid(self.run_id, f"{self.attempt}:{path}")
 
     def origin(self, path: str = "", call: str = "", batch: str = "") -> Origin:
         """Return the links of runs that are made at *path*."""

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from trigger_celery.engine import keys
+from trigger_celery.engine.offloading import put_away
 from trigger_celery.engine.scripts import SCRIPTS
 from trigger_celery.model.packet import Packet
 from trigger_celery.store.op import Flow, command
@@ -42,10 +43,21 @@ def read_celery(scope: str, run_id: str) -> Flow[str]:
     return "" if text is None else text.decode()
 
 
+def was_lost(scope: str, run_id: str) -> Flow[bool]:
+    """Return whether a worker has died over the run."""
+    losses: bytes | None = yield command("HGET", keys.key(scope, "run", run_id), "lost")
+    return int(losses or 0) > 0
+
+
 def change_call(
     scope: str, run_id: str, epoch: str, celery: str = "", payload: Packet | None = None
 ) -> Flow[bool]:
-    """Change what Celery says of a run under way, or its payload; False: it is not ours any more."""
+    """Change what Celery says of a run under way, or its payload; False: it is not ours any more.
+
+    A large payload goes to the payload store, if there is one. Raises PayloadStoreError.
+    """
+    if payload is not None:
+        [payload] = yield from put_away(scope, [(run_id, payload)])
     kind, data = ("", "") if payload is None else (payload.type, payload.data)
     answer: Any = yield SCRIPTS.change_call(
         scope, run_id=run_id, epoch=epoch, celery=celery, ptype=kind, payload=data

@@ -14,6 +14,7 @@ from hashlib import sha1
 from itertools import product
 from random import Random
 from typing import Final, TypeGuard
+from uuid import NAMESPACE_OID, uuid5
 
 _ALPHABET: Final = "0123456789abcdefghijklmnopqrstuv"  # base32hex: text order is number order
 _PAIRS: Final = [high + low for high in _ALPHABET for low in _ALPHABET]
@@ -153,6 +154,11 @@ def derived_id(kind: str, run_id: str, what: str) -> str:
     """
     digest = sha1(f"{run_id}:{what}".encode(), usedforsecurity=False).digest()[:10]
     return f"{kind}_{run_id[4:14]}{b32hexencode(digest).decode().lower()}"
+
+
+def derived_uuid(run_id: str, what: str) -> str:
+    """Return a UUID for something that a run sends: the same for the same run and *what*."""
+    return str(uuid5(NAMESPACE_OID, f"{run_id}:{what}"))
 
 
 def session_id() -> str:

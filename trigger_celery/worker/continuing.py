@@ -13,9 +13,8 @@ import builtins
 import logging
 import threading
 import time
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Final
-from uuid import NAMESPACE_OID, uuid5
 
 from celery import chain, chord, group, signature, states
 from celery.app.task import Context
@@ -26,10 +25,14 @@ from kombu.exceptions import OperationalError
 
 from trigger_celery.bridge.celery_side import Side, dump_side, load_side
 from trigger_celery.bridge.registry import REGISTRY
+from trigger_celery.bridge.taken_results import keeps_results
+from trigger_celery.bridge.task_ids import ids_named
 from trigger_celery.engine.continuing import claim, continued, note_progress
 from trigger_celery.engine.querying import read_run
 from trigger_celery.errors import RunNotFoundError, StoreError
+from trigger_celery.model.ids import derived_uuid
 from trigger_celery.model.run import Run, RunStatus
+from trigger_celery.worker.celery_internals import acting_as
 
 if TYPE_CHECKING:
     from trigger_celery.bridge.binding import TriggerCelery
@@ -43,7 +46,7 @@ PAUSE: Final = 3.0
 LAST_MOMENT: Final = 2.0
 
 PROGRESS: Final = "sent"
-"""Where it is kept what of the callbacks and the chain has been sent."""
+"""Where it is kept what of the callbacks, the errbacks and the chain has been sent."""
 
 _REVOKED: Final = (RunStatus.CANCELED, RunStatus.EXPIRED)
 
@@ -121,7 +124,8 @@ class Continuing:
             task = app.tasks.get(run.task_identifier)
             backend = backend if task is None else task.backend
             going = _Continuation(app, backend, run, side)
-            going.go_on()
+            with ids_named(run_id, "end"):
+                going.go_on()
         except RunNotFoundError:
             return True
         except Exception as problem:
@@ -174,60 +178,93 @@ class _Continuation:
         self._context: Any = Context(given)
         self._chain: list[Any] = list(side.get("chain") or ())
         ignored = side.get("ignore_result")
-        self._stores = not (app.conf.task_ignore_result if ignored is None else ignored)
+        if ignored is None:  # the caller did not know the task, perhaps
+            task = app.tasks.get(run.task_identifier) if self._is_plain else None
+            ignored = app.conf.task_ignore_result if task is None else task.ignore_result
+        self._stores = not ignored
 
     def _named(self, callback: Any, place: str) -> Any:
         """Return the signature with a task id that is the same when it is sent again."""
         made = signature(callback, app=self._app).clone()
         if not isinstance(made, group | chain | chord) and not made.options.get("task_id"):
-            run_id = self._run.id
-            made.set(task_id=str(uuid5(NAMESPACE_OID, f"{run_id}:{place}")))
+            made.set(task_id=derived_uuid(self._run.id, place))
         return made
 
     def go_on(self) -> None:
         """Send what follows, and tell the result backend."""
-        told = self._told_before()
+        told, outcome = self._told_before()
         status, error = self._run.status, self._run.error
         context, task_id = self._context, self._context.id
         if status is RunStatus.COMPLETED:
-            self._dispatch()
+            output = outcome if told == states.SUCCESS else self._run.output
+            self._dispatch(output)
             context.chain = None
-            self._backend.mark_as_done(task_id, self._run.output, context, self._stores)
+            stores = self._stores and (not self._is_plain or keeps_results(self._backend))
+            with self._acting():
+                self._backend.mark_as_done(task_id, output, context, stores)
             return
         if status in _REVOKED:
             reason = "expired" if status is RunStatus.EXPIRED else "revoked"
             problem: Exception = TaskRevokedError(reason)
-        elif isinstance(told, Exception):
-            problem = told
+        elif isinstance(outcome, Exception):
+            problem = outcome
         else:
             problem = _exception(self._run)
-        self._backend.mark_as_failure(
-            task_id,
-            problem,
-            traceback=error.stack_trace if error is not None else None,
-            request=context,
-            store_result=self._stores,
-            call_errbacks=status not in _REVOKED,
-            state=states.REVOKED if status in _REVOKED else states.FAILURE,
-        )
+        trace = error.stack_trace if error is not None else None
+        with self._acting():
+            self._backend.mark_as_failure(
+                task_id,
+                problem,
+                traceback=trace,
+                request=context,
+                store_result=self._stores,
+                call_errbacks=False,
+                state=states.REVOKED if status in _REVOKED else states.FAILURE,
+            )
+        if status not in _REVOKED:
+            self._dispatch_errors(problem, trace)
 
-    def _told_before(self) -> Any:
+    def _acting(self) -> AbstractContextManager[None]:
+        """Let the body of a chord be the task's that completes it, as it is where Celery executes that."""
+        task = self._app.tasks.get(self._run.task_identifier)
+        return nullcontext() if task is None else acting_as(task, self._context)
+
+    def _told_before(self) -> tuple[str, Any]:
         """Return what the attempt of a plain task has told: more exact than the run's record."""
-        if not (self._is_plain and self._stores and self._run.status is not None):
-            return None
+        if not (self._is_plain and self._stores and keeps_results(self._backend)):
+            return states.PENDING, None
         meta = self._backend.get_task_meta(self._context.id, cache=False)
         for child in meta.get("children") or ():
-            self._context.children.append(child)
-        return meta.get("result")
+            self._context.children.append(result_from_tuple(child, app=self._app))
+        return meta["status"], meta.get("result")
 
-    def _dispatch(self) -> None:
-        context, output = self._context, self._run.output
+    def _dispatch(self, output: Any) -> None:
+        context = self._context
         belongs = {"parent_id": context.id, "root_id": context.root_id}
         for index, callback in enumerate(context.callbacks or ()):
             self._send(str(index), callback, output, belongs, [])
         if self._chain:
             following = signature(self._chain[-1], app=self._app)
             self._send("chain", following, output, belongs, self._chain[:-1])
+
+    def _dispatch_errors(self, problem: Exception, trace: str | None) -> None:
+        """Call one errback after the other as Celery does: send its message, or execute it here."""
+        context = self._context
+        for index, errback in enumerate(context.errbacks or ()):
+            place = f"error:{index}"
+            if place in self.sent:
+                continue
+            alone = Context({**vars(context), "chain": None, "chord": None, "errbacks": [errback]})
+            try:
+                with ids_named(self._run.id, place):
+                    self._backend.mark_as_failure(
+                        context.id, problem, traceback=trace, request=alone, store_result=False
+                    )
+            except Exception as refusal:
+                if _may_pass(refusal, self._backend):
+                    raise
+                self._log_refusal(errback.task)
+            self.sent[place] = None
 
     def _send(
         self, place: str, made: Any, output: Any, belongs: dict[str, Any], rest: list[Any]
@@ -239,21 +276,25 @@ class _Continuation:
             return
         more = {"chain": rest} if rest else {}
         try:
-            result = made.apply_async((output,), **belongs, **more)
+            with ids_named(self._run.id, place):
+                result = made.apply_async((output,), **belongs, **more)
         except Exception as problem:
             if _may_pass(problem, self._backend):
                 raise
-            logger.exception(
-                "task %s cannot follow run %s",
-                made.task,
-                self._run.id,
-                extra={"action": "callback_refused", "run_id": self._run.id},
-            )
+            self._log_refusal(made.task)
             self._refuse(made, rest, problem)
             self.sent[place] = None
             return
         self.sent[place] = result.as_tuple()
         self._context.children.append(result)
+
+    def _log_refusal(self, task: str) -> None:
+        logger.exception(
+            "task %s cannot follow run %s",
+            task,
+            self._run.id,
+            extra={"action": "callback_refused", "run_id": self._run.id},
+        )
 
     def _refuse(self, made: Any, rest: list[Any], problem: Exception) -> None:
         """Whoever waits for a task that cannot be sent gets its error."""

@@ -25,6 +25,28 @@ def pool(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+TOLD_BEFORE = ["a", "b", "c", "d", "e", "f", ["e", "f"], "in a branch"]
+TOLD_AFTER = ["after", "after, in a branch"]
+"""What a run of `sends` tells plain tasks."""
+
+
+class Told:
+    """The messages of plain tasks that workers have executed."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._entries = lambda: [one.more for one in deployment.ledger(event="told")]
+
+    def wait_for(self, count: int) -> None:
+        wait_until(lambda: len(self._entries()) >= count, "messages are executed", timeout=30)
+
+    def values(self) -> list[Any]:
+        # The order of a chord's results is that of its parts, whoever is done first.
+        return [one["value"] for one in self._entries()]
+
+    def ids(self) -> list[str]:
+        return [one["task"] for one in self._entries()]
+
+
 def replace(worker: Any, start: Start, how: str, pool: str) -> Any:
     """End a worker whose runs wait, and start another."""
     if how == "kill":
@@ -51,14 +73,17 @@ def test_runs_go_on_in_another_worker(
     hooked = deployment.trigger("hooked", token.id)
     wait_until(lambda: len(deployment.ledger(hooked, "on_wait")) == 2, "it waits for the token")
     deployment.wait_for("date", dated)
-    ids = [*programs, talking, dated, careful, hooked]
+    sending = [deployment.trigger(f"sends{kind}", token.id) for kind in KINDS]
+    ids = [*programs, talking, dated, careful, hooked, *sending]
     for run in ids:
         waits(deployment, run)
+    told = Told(deployment)
+    told.wait_for(2 * len(TOLD_BEFORE))
     second = replace(worker, start, how, pool)
     for one in (*tokens, token.id):
         assert wait.complete_token(one, {"by": "Ada"}).sync()
     statuses = deployment.wait_all(ids)
-    assert statuses == {"COMPLETED": 6}, [deployment.get(run).error for run in ids]
+    assert statuses == {"COMPLETED": len(ids)}, [deployment.get(run).error for run in ids]
     for run in programs:
         assert deployment.get(run).output == OUTPUT
         assert len(deployment.ledger(run, "step price")) == 2
@@ -70,6 +95,11 @@ def test_runs_go_on_in_another_worker(
     assert worker.log.count("said before the wait") == 1
     assert second.log.count("said before the wait") == 0
     wait_until(lambda: second.log.count("said after the wait") == 1, "the log is written")
+    everything = [*TOLD_BEFORE, *TOLD_AFTER]
+    told.wait_for(2 * len(everything))
+    assert sorted(map(str, told.values())) == sorted(map(str, 2 * everything))
+    outputs = [task_id for run in sending for task_id in deployment.get(run).output]
+    assert sorted(told.ids()) == sorted(outputs)
 
 
 def test_a_task_that_changed_while_a_run_waited(
