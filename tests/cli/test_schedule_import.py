@@ -114,8 +114,17 @@ def test_what_cannot_be_carried_over_is_listed_with_its_reason(
     command: Command, project: Celery
 ) -> None:
     daily = crontab(minute=0, hour=7)
+
+    @project.task(name="shop.tasks.old", shared=False)
+    def old() -> None: ...
+
+    @project.task(name="shop.tasks.taken", shared=False, trigger=True)
+    def taken() -> None: ...
+
     beat(
         project,
+        old_task={"schedule": daily, "task": "shop.tasks.old"},
+        taken_over={"schedule": daily, "task": "shop.tasks.taken"},
         friday_13=crontab(minute=0, hour=0, day_of_month="13", day_of_week="fri"),
         sun=Sunset(),
         odd=timedelta(seconds=90),
@@ -132,6 +141,8 @@ def test_what_cannot_be_carried_over_is_listed_with_its_reason(
     carried, left = imported(command)
     assert carried == {}
     said = {
+        "old_task": "a Celery task, which beat goes on sending as before",
+        "taken_over": "a Celery task, which beat goes on sending as before",
         "friday_13": "Celery fires on days that are both, cron on days that are either",
         "sun": "its schedule is a solar event, which cron cannot say",
         "odd": "every 90 s, which cron cannot say: that does not divide an hour",
@@ -216,3 +227,18 @@ def test_from_redbeat_with_nothing_of_it_removed(
 
 def test_nothing_to_import(command: Command, project: Celery) -> None:
     assert "nothing to import" in command("schedules", "import").stderr
+
+
+def test_entries_of_beat_are_listed_as_they_are(command: Command, project: Celery) -> None:
+    assert "beat_schedule is empty" in command("schedules", "list", "--beat").output
+    beat(project, often=0.5, nightly=crontab(minute="30", hour="2"), sunset=Sunset())
+    project.conf.beat_schedule["often"]["options"] = {"queue": "mail"}
+    shown = command("schedules", "list", "--beat").output
+    rows = [line.split() for line in shown.splitlines()]
+    assert ["often", "report", "every", "0.5", "s", "queue"] in rows
+    assert ["nightly", "report", "30", "2", "*", "*", "*"] in rows
+    found = json.loads(command("schedules", "list", "--beat", "--json").stdout)["entries"]
+    assert [entry["name"] for entry in found] == ["nightly", "often", "sunset"]
+    assert found[2]["schedule"].startswith("solar: sunset")
+    none = command("schedules", "list", "--beat", "--task", "other", "--json").stdout
+    assert json.loads(none) == {"entries": []}

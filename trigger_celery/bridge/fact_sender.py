@@ -12,11 +12,14 @@ import logging
 import os
 import threading
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from trigger_celery.engine import recording
+from trigger_celery.engine import metadata, recording
 from trigger_celery.engine.recording import Fact
 from trigger_celery.errors import StoreUnavailableError, TriggerError
+from trigger_celery.model.recorded import position
+from trigger_celery.store.op import Call
 from trigger_celery.store.store import Store
 
 if TYPE_CHECKING:
@@ -48,6 +51,11 @@ class OpenExecution:
         """How it ended was told."""
 
 
+def execution_key(task_id: str, message: Mapping[str, Any]) -> str:
+    """Return the name of an execution: a retry may begin before the one that asked for it is over."""
+    return f"{task_id} {position(message.get('replaced_task_nesting'), message.get('retries'))}"
+
+
 class FactSender:
     """Sends the facts of this process, for one binding. `dropped`: how many could not be kept."""
 
@@ -64,6 +72,7 @@ class FactSender:
         # A signal handler may add a fact while its thread is adding one.
         self._lock = threading.RLock()
         self._facts: list[Fact] = []
+        self._shown: dict[str, str] = {}
         self._bytes = 0
         self._untold = 0
         self._told_at = 0.0
@@ -92,11 +101,28 @@ class FactSender:
                 return
             self._facts.append(fact)
             self._bytes += size
-            if not self._wake.is_set():
-                self._idle.clear()
-                self._wake.set()
-            if self._thread is None:
-                self._start()
+            self._rouse()
+
+    def _rouse(self) -> None:
+        if not self._wake.is_set():
+            self._idle.clear()
+            self._wake.set()
+        if self._thread is None:
+            self._start()
+
+    def show(self, execution: OpenExecution, document: str) -> None:
+        """Keep what is to be shown as the metadata of a run; of several the last is sent."""
+        if self._pid != os.getpid():
+            return
+        run_id = execution.fact.run_id
+        with self._lock:
+            size = len(document) - len(self._shown.get(run_id, ""))
+            if self._bytes + size > MAX_BYTES:
+                self._drop(1, "the store is away or slow")
+                return
+            self._shown[run_id] = document
+            self._bytes += size
+            self._rouse()
 
     def end(self, execution: OpenExecution, detail: str, body: str) -> None:
         """Tell how an execution ended, with its start if that is not on its way yet."""
@@ -115,6 +141,13 @@ class FactSender:
             execution=fact.execution, detail=detail, body=body,
         )  # fmt: skip
         self.add(later)
+
+    def miss(self) -> None:
+        """Count something of which no fact could be made."""
+        self.follow_fork()
+        with self._lock:
+            self.dropped += 1
+            self._untold += 1
 
     def _drop(self, count: int, why: object) -> None:
         self.dropped += count
@@ -145,7 +178,7 @@ class FactSender:
         if self._thread is None or self._pid != os.getpid():
             return
         with self._lock:
-            if self._facts:
+            if self._facts or self._shown:
                 self._idle.clear()
         self._hurry.set()
         self._wake.set()
@@ -153,8 +186,9 @@ class FactSender:
             patience = SHORT_PATIENCE if self._away else PATIENCE
         self._idle.wait(patience)
         with self._lock:
-            left = len(self._facts)
+            left = len(self._facts) + len(self._shown)
             self._facts = []
+            self._shown.clear()
             self._bytes = 0
             if left:
                 self._drop(left, "the process ends")
@@ -191,7 +225,7 @@ class FactSender:
             if due:
                 renewed = time.monotonic()
             with self._lock:
-                if not self._facts:
+                if not self._facts and not self._shown:
                     self._idle.set()
         if self._store is not None:
             self._store.close()
@@ -208,6 +242,7 @@ class FactSender:
         lease, retention = settings.lease_ms(), settings.run_retention
         with self._lock:
             facts = self._facts[:]
+            shown = dict(self._shown)
             dropped = self._untold
             for fact in facts:
                 fact.taken = True
@@ -222,14 +257,35 @@ class FactSender:
             ]
             if long:
                 calls.append(recording.renew_call(scope, long, lease, retention))
-        if calls:
+        if shown:
+            self._send_shown(calls, shown, {fact.run_id for fact in facts if fact.about})
+        elif calls:
             self._own_store().send(*calls)
         self._done(facts, dropped)
+
+    def _send_shown(self, calls: list[Call], shown: dict[str, str], begun: set[str]) -> None:
+        """Send metadata as well, then fold in what has gathered."""
+        # After what makes the run, and before how it ends, so that whoever watches sees it.
+        order = sorted(shown, key=begun.__contains__)
+        first = sum(run_id not in begun for run_id in order)
+        mirrors = [metadata.mirror_metadata(self._trigger.scope, one, shown[one]) for one in order]
+        store = self._own_store()
+        replies = store.send(*mirrors[:first], *calls, *mirrors[first:])
+        del replies[first : first + len(calls)]
+        for run_id, answer in zip(order, replies, strict=True):
+            with self._lock:
+                if metadata.is_mirrored(answer) and self._shown.get(run_id) is shown[run_id]:
+                    del self._shown[run_id]
+            if metadata.has_gathered(answer):
+                store.run_unchecked(metadata.fold_metadata(self._trigger.scope, run_id))
+
+    def _size(self) -> int:
+        return sum(fact.size for fact in self._facts) + sum(map(len, self._shown.values()))
 
     def _done(self, facts: list[Fact], told: int) -> None:
         with self._lock:
             del self._facts[: len(facts)]
-            self._bytes = sum(fact.size for fact in self._facts)
+            self._bytes = self._size()
             self._untold -= told
         if self._away:
             self._away = False
@@ -267,6 +323,7 @@ class FactSender:
         with self._lock:
             lost = [fact for fact in self._facts if fact.taken]
             self._facts = [fact for fact in self._facts if not fact.taken]
-            self._bytes = sum(fact.size for fact in self._facts)
+            self._shown.clear()
+            self._bytes = self._size()
             if lost:
                 self._drop(len(lost), problem)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 import click
 
+from trigger_celery.bridge.project_app import import_tasks
 from trigger_celery.cli import output
 from trigger_celery.cli.failure import Misuse
 from trigger_celery.cli.options import ProjectGroup, json_option, project_of
+from trigger_celery.cli.project import Project
 from trigger_celery.cli.schedule_import import import_
 from trigger_celery.model.cron import parse_cron
 from trigger_celery.model.instant import iso
@@ -47,13 +50,22 @@ def schedules() -> None:
 
 @schedules.command("list")
 @click.option("--task", metavar="TASK", help="Only schedules of this task.")
+@click.option("--beat", is_flag=True, help="Instead: what Celery's beat sends by beat_schedule.")
 @click.option("--page", type=int, default=1, show_default=True, help="Which page.")
 @click.option("--per-page", type=int, default=100, show_default=True, help="Schedules in a page.")
 @json_option
 @click.pass_context
-def list_(ctx: click.Context, task: str | None, page: int, per_page: int, as_json: bool) -> None:
-    """List schedules, newest first."""
+def list_(
+    ctx: click.Context, task: str | None, beat: bool, page: int, per_page: int, as_json: bool
+) -> None:
+    """List schedules, newest first.
+
+    With --beat, list the entries of the app's beat_schedule, which stay Celery's: they are only shown.
+    """
     project = project_of(ctx)
+    if beat:
+        _list_entries(project, task, as_json)
+        return
     _ = project.trigger
     found = sdk_schedules.list(page=page, per_page=per_page, task=task).sync()
     if as_json:
@@ -78,6 +90,24 @@ def list_(ctx: click.Context, task: str | None, page: int, per_page: int, as_jso
     output.print_table(("ID", "TASK", "CRON", "TIMEZONE", "NEXT RUN", "EXTERNAL ID"), rows)
     if page < found.pages:
         project.note(f"page {page} of {found.pages}: --page {page + 1}")
+
+
+def _list_entries(project: Project, task: str | None, as_json: bool) -> None:
+    from trigger_celery.scheduler import importing  # brings RedBeat, which other commands need not
+
+    app = project.bound_for_work().app
+    import_tasks(app)
+    found = [one for one in importing.entries_of(app) if task in (None, one.task)]
+    if as_json:
+        output.print_json({"entries": [asdict(one) for one in found]})
+    elif found:
+        rows = [(one.name, one.task, one.schedule, ", ".join(one.options)) for one in found]
+        output.print_table(("NAME", "TASK", "SCHEDULE", "OPTIONS"), rows)
+        project.note(
+            "sent by beat, as messages; `schedules import` shows what can become schedules"
+        )
+    else:
+        project.note("beat_schedule is empty")
 
 
 @schedules.command("get")

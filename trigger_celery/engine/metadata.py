@@ -140,6 +140,22 @@ def settle(scope: str, batch: Batch, reply: Sequence[Any]) -> Flow[str]:
     return "ok"
 
 
+def mirror_metadata(scope: str, run_id: str, text: str) -> Call:
+    """Return the call that replaces the metadata of a run; of one that is not there, nothing."""
+    return Batch([(run_id, f'[["replace",{text}]]', 1)]).call(scope, "", "")
+
+
+def is_mirrored(reply: Sequence[Any]) -> bool:
+    """Say whether `mirror_metadata` did it: not before what has gathered is folded in."""
+    return bool(reply[0] != b"full")
+
+
+def has_gathered(reply: Sequence[Any]) -> bool:
+    """Say whether there is so much now that it is to be folded in."""
+    full = not is_mirrored(reply)
+    return full or (len(reply) > 1 and (int(reply[2]) >= FOLD_AT or int(reply[3]) >= FOLD_BYTES))
+
+
 def replace_metadata(scope: str, run_id: str, text: str) -> Flow[Document]:
     """Replace the metadata of a run from outside of it and return it.
 
@@ -158,7 +174,7 @@ def replace_metadata(scope: str, run_id: str, text: str) -> Flow[Document]:
         raise StateError(
             f"run {run_id} ended more than an hour ago: its metadata cannot be changed any more"
         )
-    if len(reply) > 1 and (int(reply[2]) >= FOLD_AT or int(reply[3]) >= FOLD_BYTES):
+    if has_gathered(reply):
         yield from fold_metadata(scope, run_id)
     stored = yield from read_metadata(scope, run_id)
     if stored is None:

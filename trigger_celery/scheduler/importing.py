@@ -67,6 +67,16 @@ class Left:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry of `beat_schedule`, as it is shown: beat sends it as a message."""
+
+    name: str
+    task: str
+    schedule: str
+    options: tuple[str, ...]
+
+
 class _NotCronError(Exception):
     """The schedule of an entry cannot be said in cron; the message is the reason."""
 
@@ -79,6 +89,24 @@ def sort_out(app: Any, *, from_redbeat: bool) -> tuple[list[Carried], list[Left]
         [one for one in found if isinstance(one, Carried)],
         [one for one in found if isinstance(one, Left)],
     )
+
+
+def entries_of(app: Any) -> list[Entry]:
+    """Return what the app's `beat_schedule` says, with what `add_periodic_task` put there."""
+    return [
+        Entry(entry.name, entry.task, _text_of(entry.schedule), entry.options)
+        for entry in _entries_of_app(app)
+    ]
+
+
+def _text_of(found: Any) -> str:
+    if isinstance(found, crontab):
+        fields = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
+        return " ".join(str(getattr(found, f"_orig_{field}")) for field in fields)
+    if type(found) is schedule:
+        interval: Any = found
+        return f"every {interval.run_every.total_seconds():g} s"
+    return repr(found).strip("<>")
 
 
 def _entries_of_app(app: Any) -> Iterator[_BeatEntry]:
@@ -131,7 +159,7 @@ def _stored(app: Any, key: str, definition: str, meta: str) -> _BeatEntry:
 
 def _translate(entry: _BeatEntry, app: Any) -> Carried | Left:
     """Return what becomes of an entry."""
-    reason = entry.problem or _refusal(entry)
+    reason = entry.problem or _refusal(entry, app)
     if not reason:
         try:
             cron, note = _cron_of(entry.schedule, app)
@@ -146,11 +174,16 @@ def _translate(entry: _BeatEntry, app: Any) -> Carried | Left:
     return Left(entry.name, entry.task, shown, reason)
 
 
-def _refusal(entry: _BeatEntry) -> str:
+def _refusal(entry: _BeatEntry, app: Any) -> str:
     """Return why no schedule can take the entry's place, whenever it is due."""
     if entry.task == _HOUSEKEEPING:
         return "it is Celery's own housekeeping: leave it to beat"
     definition = REGISTRY.tasks.get(entry.task)
+    if entry.task in app.tasks if definition is None else definition.plain is not None:
+        return (
+            "its task is a Celery task, which beat goes on sending as before. To make a schedule of it, "
+            f"declare it with @scheduled_task(id={entry.task!r})"
+        )
     if definition is None:
         return (
             f"{entry.task!r} is no @task of this project.{closest(entry.task, REGISTRY.tasks)} "
