@@ -18,7 +18,6 @@ from trigger_celery import errors
 from trigger_celery.cli.failure import Failure, Misuse, Unreachable
 from trigger_celery.cli.main import cli
 from trigger_celery.cli.migration.rules import ALL as MIGRATION_RULES
-from trigger_celery.cli.plugin import trigger as celery_plugin
 from trigger_celery.engine.keys import KEYS, PERMANENT
 from trigger_celery.model.duration import format_duration
 from trigger_celery.settings import SETTINGS, Setting
@@ -180,10 +179,9 @@ def _order(module: Any) -> list[str]:
 def cli_page() -> str:
     """Return the page of commands, from click's definitions."""
     root = click.Context(cli, info_name="trigger-celery")
-    listed = ", ".join(f"`{name}`" for name in sorted(celery_plugin.commands))
     parts = [
         "`trigger-celery` (or `tgc`, the same program with a short name). With an app of your own, "
-        f"`celery -A proj trigger …` has the commands {listed} as well.",
+        "`celery -A proj trigger …` has the same commands.",
         "## Which project",
         "The Celery app is the first of: `-A`, `app` under `[tool.trigger_celery]` in `pyproject.toml`, "
         "`CELERY_APP`, `APP`. Without any of them it is looked for: next to a `manage.py`, in "

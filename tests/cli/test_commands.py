@@ -9,10 +9,14 @@ import pytest
 
 from tests.cli.conftest import Command
 from tests.driving import Engine
+from tests.engine.test_recorded_runs import Recording, ended, published, started
 from trigger_celery import runs
 from trigger_celery.bridge.binding import TriggerCelery
 from trigger_celery.cli.failure import Failure, failure_of
+from trigger_celery.engine.admission import Extras
 from trigger_celery.errors import RunNotFoundError, StoreUnavailableError
+from trigger_celery.model.ids import run_id_of
+from trigger_celery.model.recorded import RETRY
 
 
 def triggered(command: Command, *arguments: str, **more: str) -> dict[str, object]:
@@ -134,6 +138,9 @@ def test_get(command: Command, engine: Engine) -> None:
     assert "QUEUED" in shown
     assert '"a": 1' in shown
     assert json.loads(command("runs", "get", run_id, "--json").stdout)["payload"] == {"a": 1}
+    named = Extras(task_id="order-7", celery="r{}")
+    engine.create(id=run_id_of("order-7"), extras=named)
+    assert "order-7" in command("runs", "get", "order-7").stdout  # by Celery's id
     missing = command("runs", "get", "run_00000000000000000000000000")
     assert missing.exit_code == 1
     assert missing.stderr.startswith("error: no run")
@@ -274,3 +281,20 @@ def test_exit_codes(problem: Exception, code: int) -> None:
 def test_debug_shows_the_traceback(command: Command, trigger: TriggerCelery) -> None:
     with pytest.raises(RunNotFoundError):
         command("runs", "get", "nope", "--debug")
+
+
+def test_a_recorded_run_that_was_retried(command: Command, engine: Engine) -> None:
+    """Found by Celery's id, with what its attempts say; its log is the worker's."""
+    recording = Recording(engine)
+    first = published(0, 1), started(0, 2), ended(0, 3, RETRY)
+    recording.send("abc", *first, published(1, 4, due=5), started(1, 10), ended(1, 11, "FAILED"))
+    shown = [line.split("  ", 1) for line in command("runs", "get", "abc").stdout.splitlines()]
+    said = {name: text.strip() for name, text in shown}
+    assert said["attempt 1"] == "ValueError: RETRY; again after 10.0 s"
+    assert said["attempt 2"] == "ValueError: FAILED"
+    assert "waited" not in said  # it is not known any more
+    listed = command("runs", "list", "--task", "old.task").stdout
+    assert " -" not in listed.replace("2026-", "").splitlines()[1]
+    log = command("runs", "logs", "abc")
+    assert (log.exit_code, log.stdout) == (0, "")
+    assert "in its worker's log" in log.stderr

@@ -145,6 +145,7 @@ class Model:
 
     def take(self, run: ModelRun, session: str, epoch: int, *, start: bool) -> None:
         assert run.lane, f"{run} was handed out and did not wait"
+        assert run not in self.late(), f"{run} was handed out after its TTL"
         run.go(S.DEQUEUED)
         assert epoch > run.epoch
         run.owner, run.epoch = session, epoch
@@ -235,12 +236,16 @@ class Model:
             self.finish(run, S.CANCELED)
         return run.status
 
+    def late(self) -> list[ModelRun]:
+        """Return the runs whose TTL has passed."""
+        return [
+            run for run in self.runs.values() if run.expires is not None and run.expires <= self.now
+        ]
+
     def fire(self) -> int:
         due = [run for run in self.runs.values() if run.due is not None and run.due <= self.now]
         over = [token for token, at in self.tokens.items() if at is not None and at <= self.now]
-        expiring = [
-            run for run in self.runs.values() if run.expires is not None and run.expires <= self.now
-        ]
+        expiring = self.late()
         cancelled, self.to_cancel = self.to_cancel, set()
         for run in due:
             was_delayed = run.status is S.DELAYED

@@ -141,8 +141,13 @@ class Scripts(WaitRules):
     @rule(session=names, want=st.integers(1, 5), start=st.booleans())
     def dequeue(self, session: str, want: int, start: bool) -> None:
         self.tick()
+        late = {run.id for run in self.model.late()}  # passed over: a timer is about to end them
         lanes = {
-            (run.queue, run.key): self.engine.members("lane", self.engine.fields(run.id)["lane"])
+            (run.queue, run.key): [
+                one
+                for one in self.engine.members("lane", self.engine.fields(run.id)["lane"])
+                if one not in late
+            ]
             for run in {(run.queue, run.key): run for run in self.model.runs.values()}.values()
         }
         taken = self.engine.dequeue(session, want, start=start).runs
@@ -159,6 +164,9 @@ class Scripts(WaitRules):
             assert grant.resumed is run.resume
             self.model.take(run, session, int(grant.epoch), start=start)
             assert (grant.attempt, grant.executing) == (run.attempt, start)
+        for run in self.model.late():
+            if run.id in self.engine.members("timers"):  # it was its turn
+                run.wait_until(self.model.now)
         if len(taken) < want and self.model.open() > 0:
             left = [
                 run

@@ -61,6 +61,15 @@ def test_a_run_that_was_taken_does_not_expire_any_more(engine: Engine, start: bo
     assert engine.status(run) == "QUEUED"
 
 
+def test_a_run_is_not_begun_after_its_ttl_though_nobody_has_ended_it_yet(engine: Engine) -> None:
+    late = [engine.trigger(mortal(engine)).id for _ in range(2)]
+    good = engine.trigger(engine.new_run()).id
+    engine.clock.advance(TTL)
+    assert [grant.id for grant in engine.take()] == [good]
+    engine.fire()
+    assert {engine.status(run) for run in late} == {"EXPIRED"}
+
+
 def test_a_run_handed_over_at_once_has_no_timer(engine: Engine) -> None:
     engine.register(direct=True)
     assert engine.take() == []

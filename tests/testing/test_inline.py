@@ -18,6 +18,7 @@ from trigger_celery import (
     InlineModeError,
     PayloadNotSerializableError,
     RunStatus,
+    TriggerCelery,
     batch,
     context,
     heartbeats,
@@ -365,3 +366,19 @@ def test_middleware_and_bad_payloads(inline: Inline) -> None:
     with pytest.raises(PayloadNotSerializableError):
         t.trigger(lambda: 1)
     assert len(inline.runs) == 1
+
+
+def test_celery_tasks_that_are_taken_over_retry(
+    trigger: TriggerCelery, trigger_inline: Inline
+) -> None:
+    app: Any = trigger.app
+
+    @app.task(name="taken.order", shared=False, trigger=True, bind=True, max_retries=2)
+    def order(self: Any, wanted: int, *, sku: str) -> str:
+        if self.request.retries < wanted:
+            raise self.retry(exc=ValueError("not yet"), countdown=3600)
+        return f"{sku} after {self.request.retries}"
+
+    trigger_inline.assert_completed(order.delay(2, sku="a").id, output="a after 2")
+    failed = trigger_inline.assert_failed(order.delay(9, sku="b").id, error="not yet")
+    assert failed.attempt_count == 3

@@ -7,7 +7,7 @@ import threading
 from typing import Any
 
 import pytest
-from celery import chain
+from celery import chain, current_app
 
 from trigger_celery import (
     AbortTaskRunError,
@@ -306,3 +306,24 @@ def test_chains_of_celery_go_on(trigger_env: TriggerEnv) -> None:
     chain(inc.s(1), inc.s(), inc.s())()
     assert trigger_env.drain() == []
     assert [run.output for run in trigger_env.runs] == [2, 3, 4]
+
+
+def test_celery_tasks_that_are_taken_over(trigger_env: TriggerEnv) -> None:
+    """In a task the current app is the one under test, whatever thread executes it."""
+    app: Any = trigger_env.trigger.app
+
+    @app.task(name="taken.price", shared=False, trigger=True)
+    def price(sku: str) -> int:
+        return len(sku)
+
+    @app.task(name="taken.order", shared=False, trigger=True, bind=True, max_retries=2)
+    def order(self: Any, sku: str) -> int:
+        if not self.request.retries:
+            raise self.retry(countdown=3600)
+        current_app.tasks["taken.price"].delay(sku)
+        return int(self.request.retries)
+
+    result = order.apply_async(("abc",), countdown=86400)
+    trigger_env.assert_triggered(order, payload={"args": ["abc"], "kwargs": {}}, delay="1d")
+    trigger_env.assert_completed(result.id, output=1)
+    trigger_env.assert_completed(trigger_env.run_of(price), output=3)

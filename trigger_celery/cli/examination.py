@@ -172,7 +172,13 @@ def _tasks(trigger: TriggerCelery) -> Finding:
     except TriggerError as problem:
         fix = "a worker with these modules does not start: mend the declaration"
         return Finding("error", "tasks", str(problem), fix)
-    return Finding("ok", "tasks", f"{len(REGISTRY.tasks)} task(s) are declared here")
+    ours = sum(definition.plain is None for definition in REGISTRY.tasks.values())
+    taken = len(REGISTRY.tasks) - ours
+    others = [name for name in trigger.app.tasks if not name.startswith("celery.")]
+    said = f"{ours} task(s) are declared here"
+    if len(others) > ours:
+        said += f", and {len(others) - ours} of Celery's, of which {taken} are taken over"
+    return Finding("ok", "tasks", said)
 
 
 def _payload_store(trigger: TriggerCelery) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""Our commands as part of another program: `manage.py trigger …`, `flask trigger …`."""
+"""Our commands as part of another program: `manage.py trigger …`, `flask trigger …`, `celery trigger …`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ class HostedGroup(ProjectGroup):
     app_name: str | None = None
     """Where the app is, for workers that `dev` starts; None: they look for it."""
     how = ""
+    quiet = False
 
     def make_context(
         self,
@@ -29,11 +30,19 @@ class HostedGroup(ProjectGroup):
     ) -> click.Context:
         """Put a project in the place of the other program's object, for this group and below."""
         app = self.find_app()
-        project = Project(app=self.app_name, given_app=app, found_app=str(app.main), how=self.how)
+        project = Project(
+            app=self.app_name,
+            given_app=app,
+            found_app=str(app.main),
+            how=self.how,
+            quiet=self.quiet,
+        )
         return super().make_context(info_name, args, parent, obj=project, **extra)
 
 
-def hosted_group(find_app: Callable[[], Any], how: str, *, leave_out: Sequence[str] = ()) -> Any:
+def hosted_group(
+    find_app: Callable[[], Any], how: str, *, leave_out: Sequence[str] = ()
+) -> HostedGroup:
     """Return the commands as a click group; *find_app* returns the Celery app they work on."""
     group = HostedGroup(
         "trigger",
@@ -51,7 +60,7 @@ def run_hosted(
     program: str, arguments: Sequence[str], app: Any, app_name: str | None, *, leave: bool = True
 ) -> int:
     """Run a command for this app; ends the process with its exit code, or returns it."""
-    group = hosted_group(lambda: app, f"by {program}")
+    group: Any = hosted_group(lambda: app, f"by {program}")
     group.app_name = app_name
     try:
         group.main(args=list(arguments), prog_name=program)

@@ -1,24 +1,33 @@
-"""`celery -A proj trigger …`: our commands inside Celery's own. The app is the one Celery found."""
+"""`celery -A proj trigger …`: our commands inside Celery's own. The app is the one Celery found.
+
+Celery imports its plugins at each start, of workers too. So the commands are imported when one is called.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from celery import Celery
 
-from trigger_celery.cli.doctor import doctor
-from trigger_celery.cli.options import ProjectGroup, shared_options
-from trigger_celery.cli.project import Project
-from trigger_celery.cli.queues import queues
-from trigger_celery.cli.runs import runs
-from trigger_celery.cli.tokens import tokens
-from trigger_celery.cli.trigger import trigger as trigger_command
-from trigger_celery.cli.version import version
+if TYPE_CHECKING:
+    from trigger_celery.cli.hosted import HostedGroup
 
 
-class PluginGroup(ProjectGroup):
-    """Takes the app from Celery's context before anything is parsed."""
+class PluginGroup(click.Group):
+    """Stands for our group of commands until it is needed."""
+
+    def hosted(self, parent: click.Context | None = None) -> HostedGroup:
+        """Return our commands, for the app of Celery's context."""
+        from trigger_celery.cli.hosted import hosted_group
+
+        outer = getattr(parent, "obj", None)
+        group = hosted_group(lambda: getattr(outer, "app", None), "by celery -A")
+        group.quiet = bool(getattr(outer, "quiet", False))
+        named = parent.params.get("app") if parent is not None else None
+        group.app_name = named if isinstance(named, str) else None
+        group.params += self.params  # the app's own options, which Celery adds to each command
+        group.callback = self.callback
+        return group
 
     def make_context(
         self,
@@ -27,20 +36,18 @@ class PluginGroup(ProjectGroup):
         parent: click.Context | None = None,
         **extra: Any,
     ) -> click.Context:
-        """Put a project in the place of Celery's context object, for this group and below."""
-        given = getattr(parent.obj, "app", None) if parent is not None else None
-        project = Project(
-            given_app=given if isinstance(given, Celery) else None,
-            quiet=bool(getattr(getattr(parent, "obj", None), "quiet", False)),
-            how="by celery -A",
-        )
-        return super().make_context(info_name, args, parent, obj=project, **extra)
+        """Hand over to our commands."""
+        return self.hosted(parent).make_context(info_name, args, parent, **extra)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of our commands."""
+        return self.hosted().list_commands(ctx)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return one of our commands."""
+        return self.hosted().get_command(ctx, cmd_name)
 
 
-@click.group("trigger", cls=PluginGroup, params=shared_options())
+@click.group("trigger", cls=PluginGroup)
 def trigger() -> None:
-    """Runs, queues and the state of trigger_celery."""
-
-
-for command in (trigger_command, runs, queues, tokens, doctor, version):
-    trigger.add_command(command)
+    """Runs, workers, queues and the state of trigger_celery."""

@@ -50,13 +50,14 @@ def list_(ctx: click.Context, page: int, per_page: int, as_json: bool) -> None:
         (
             queue.name,
             _limit(queue.concurrency),
+            queue.rate_limit or "",
             str(queue.running),
             str(queue.queued),
             "paused" if queue.paused else "",
         )
         for queue in found
     ]
-    output.print_table(("QUEUE", "LIMIT", "RUNNING", "QUEUED", ""), rows)
+    output.print_table(("QUEUE", "LIMIT", "RATE", "RUNNING", "QUEUED", ""), rows)
     if sdk_queues.retrieve_environment().sync().paused:
         project.note("the environment is paused: trigger-celery queues resume --environment")
     if page < found.pages:

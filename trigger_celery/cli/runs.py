@@ -17,7 +17,7 @@ from trigger_celery.cli.payload import read_payload
 from trigger_celery.cli.run_filters import filter_options, filters_of
 from trigger_celery.engine.listing import RunPage
 from trigger_celery.errors import StateError
-from trigger_celery.model.run import Run
+from trigger_celery.model.run import Attempt, Run
 from trigger_celery.model.run_error import error_line
 from trigger_celery.sdk import runs as sdk_runs
 
@@ -100,6 +100,7 @@ def get(ctx: click.Context, run_id: str, as_json: bool) -> None:
 def _details(run: Run) -> list[tuple[str, str]]:
     details = [
         ("id", run.id),
+        ("Celery's id", run.celery_task_id or ""),
         ("task", run.task_identifier),
         ("status", run.status.value),
         ("queue", run.queue),
@@ -123,15 +124,25 @@ def _details(run: Run) -> list[tuple[str, str]]:
         ("took", output.took(run)),
         ("payload", "" if run.payload is None else output.value_text(run.payload)),
         ("output", "" if run.output is None else output.value_text(run.output)),
+        ("notes", ", ".join(run.notes)),
         ("metadata", "" if run.metadata is None else output.value_text(run.metadata)),
     ]
-    for attempt in run.attempts:
-        if attempt.error is not None:
-            details.append((f"attempt {attempt.number}", error_line(attempt.error)))
+    details += [(f"attempt {attempt.number}", _attempt(attempt)) for attempt in run.attempts]
     if run.error is not None:
         details.append(("error", error_line(run.error)))
         details.append(("", run.error.stack_trace or ""))
     return details
+
+
+def _attempt(attempt: Attempt) -> str:
+    """Return why an attempt was not the last, or what else is to be said of it."""
+    again = attempt.retry_delay
+    said = (
+        "" if attempt.error is None else error_line(attempt.error),
+        "" if again is None else f"again after {output.length(again)}",
+        attempt.note or "",
+    )
+    return "; ".join(filter(None, said))
 
 
 def _children(run: Run) -> list[tuple[str, str]]:
@@ -158,11 +169,15 @@ def logs(ctx: click.Context, run_id: str, follow: bool, level: str, as_json: boo
     project = project_of(ctx)
     _ = project.trigger
     lines = sdk_runs.logs(run_id, follow=follow, level=level)
+    printed = False
     for line in lines:
+        printed = True
         if as_json:
             click.echo(json.dumps(line.to_dict(), ensure_ascii=False))
         else:
             click.echo(log_text(line))
+    if not printed and not as_json and sdk_runs.retrieve(run_id).sync().recorded:
+        project.note("a Celery task that is only recorded says what it says in its worker's log")
     if lines.dropped:
         project.note(f"{lines.dropped:,} more lines were not kept: a log has its newest")
 

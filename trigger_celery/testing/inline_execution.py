@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from trigger_celery.bridge import context
@@ -14,12 +15,13 @@ from trigger_celery.bridge.registry import REGISTRY
 from trigger_celery.engine.attempts import Grant
 from trigger_celery.engine.codec import read_links
 from trigger_celery.errors import InlineModeError, RunLeaseLostError
-from trigger_celery.model.packet import Packet
+from trigger_celery.model.packet import Packet, decode
 from trigger_celery.model.wait import WaitInfo
 from trigger_celery.testing.inline_records import InlineRun, Memory
 from trigger_celery.worker.executor import RunExecution, invoke_async, invoke_sync
 from trigger_celery.worker.grounds import run_now
 from trigger_celery.worker.parking import WaitHooks
+from trigger_celery.worker.request import celery_id
 from trigger_celery.worker.run_data import has_data, store_data
 
 
@@ -107,7 +109,8 @@ class InlineExecutor:
             execution, started = self._begin(run, invoke_sync, None)
             self._load(execution, run)
             try:
-                execution.invoke()
+                with _called(execution):
+                    execution.invoke()
             except BaseException as problem:
                 self._failed(run, execution, problem)
             self._trigger.store.run_blocking(_finish(execution))
@@ -180,6 +183,15 @@ class InlineExecutor:
     def _raise(self, run: InlineRun) -> None:
         if self._raise_errors and run.problem is not None:
             raise run.problem
+
+
+def _called(execution: RunExecution) -> AbstractContextManager[None]:
+    """Return what a Celery task that is taken over sees as its request."""
+    taken, grant = execution.definition.plain, execution.grant
+    if taken is None:
+        return nullcontext()
+    payload = decode(grant.payload, grant.payload_type)
+    return taken.called(celery_id(grant), grant.attempt, payload)
 
 
 def _finish(execution: RunExecution) -> Any:

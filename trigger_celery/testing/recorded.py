@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from trigger_celery.errors import closest
 from trigger_celery.model.run import Run, RunError, RunStatus
@@ -12,8 +12,15 @@ from trigger_celery.sdk.handle import RunHandle
 from trigger_celery.sdk.task import Task
 from trigger_celery.testing.expectations import Expectation, described, nearest, unset
 
-SomeTask = Task[Any, Any] | str
-"""A task, or its id."""
+
+class CeleryTask(Protocol):
+    """What `@app.task` and `@shared_task` make."""
+
+    name: str
+
+
+SomeTask = Task[Any, Any] | CeleryTask | str
+"""A task, a Celery task that is taken over, or the id or name."""
 SomeRun = Run | RunHandle | str
 """A run: what `trigger` returned, a Run, or its id."""
 
@@ -153,8 +160,10 @@ _NO_RUN: Any = None
 
 
 def id_of_task(task: SomeTask) -> str:
-    """Return the id of a task that is given in either form."""
-    return task if isinstance(task, str) else task.id
+    """Return the id of a task that is given in one of its forms."""
+    if isinstance(task, str):
+        return task
+    return task.id if isinstance(task, Task) else task.name
 
 
 def _times(count: int) -> str:

@@ -100,6 +100,8 @@ class InProcessWorker:
 
     def start(self) -> None:
         """Begin to execute runs."""
+        # As workers do it: a thread of theirs that calls a shared task means this app.
+        self._trigger.app.set_default()
         self._pool.start()
         self._session.start()
         self._services.start()

@@ -121,6 +121,8 @@ def check_arguments(module: Module, node: ast.AST, place: Place) -> Iterator[Can
             what = "an open file"
         elif module.dotted(given) in ("request", "self.request") and place.task is None:
             what = "the request"
+        elif module.dotted(given) in ("request.user", "self.request.user") and place.task is None:
+            what = "the model instance request.user"
         elif isinstance(given, ast.Name) and isinstance(known.get(given.id), ast.Call):
             what = _object_of(module, known[given.id])
             what = f"the {what} {given.id}" if what else ""

@@ -63,8 +63,8 @@ def _verdict(report: Report) -> Iterator[str]:
         for severity in sorted(Severity, reverse=True)
     )
     yield (
-        f"{report.tasks} Celery task{'' if report.tasks == 1 else 's'} in {report.looked_at:,} files looked "
-        f"at: {counted}."
+        f"{report.tasks} Celery task{'' if report.tasks == 1 else 's'} in {report.looked_at:,} "
+        f"file{'' if report.looked_at == 1 else 's'} looked at: {counted}."
     )
     if report.tasks or report.findings:
         yield (

@@ -28,7 +28,14 @@ end
 local function grant(id, session, start, now, us, told)
   local f = redis.call('HMGET', key_run(id), unpack(WANTED))
   if f[1] ~= 'QUEUED' then return nil end
-  if f[24] then gather('ZREM', key_timers(), timer_expire(id)) end
+  if f[24] then
+    local due = redis.call('ZSCORE', key_timers(), timer_expire(id))
+    if due and tonumber(due) <= now then
+      redis.call('ZADD', key_timers(), due, id)  -- its TTL has passed: the other timer is about to end it
+      return nil
+    end
+    gather('ZREM', key_timers(), timer_expire(id))
+  end
   local run = { id = id, before = 'QUEUED', created = f[5], n = f[9], watched = f[10] }
   local epoch = int(math.max(us, tonumber(f[8] or '0') + 1))
   local attempt = tonumber(f[7] or '0')
