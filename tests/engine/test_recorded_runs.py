@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import time
@@ -19,7 +20,8 @@ from tests import police
 from tests.driving import DAY, LEASE, RETENTION, Clock, Engine
 from trigger_celery.engine import recording
 from trigger_celery.engine.recording import About, Fact, end_detail, start_detail
-from trigger_celery.model.ids import run_id_of
+from trigger_celery.engine.services.pruner import Pruner
+from trigger_celery.model.ids import run_id_of, token
 from trigger_celery.model.packet import JSON
 from trigger_celery.model.recorded import BACK, RETRY, position
 from trigger_celery.model.run import Run
@@ -28,6 +30,8 @@ from trigger_celery.model.run_error import RunError
 STEP = 10.0
 """Seconds between two facts: what is measured is some ms off, never this much."""
 FINAL = ("COMPLETED", "CANCELED", "TIMED_OUT", "FAILED", "EXPIRED", "CRASHED")
+THROWN_AWAY = "SYSTEM_FAILURE"
+"""What a worker says that executes nothing of a message."""
 
 
 def error(text: str) -> str:
@@ -166,6 +170,8 @@ def expected(happened: Sequence[Happened]) -> str:
         return "EXECUTING" if going and max(going) > best.at else best.outcome
     if going:
         return "EXECUTING"
+    if any(one.outcome == THROWN_AWAY for one in here):
+        return THROWN_AWAY
     return "DELAYED" if any(one.due and one.due > 9000 for one in here) else "QUEUED"
 
 
@@ -183,6 +189,10 @@ def histories(draw: st.DrawFn) -> list[Happened]:
             if outcome:
                 at += 1
                 said.append(ended(retries, at, outcome, execution))
+        if draw(st.sampled_from([False, False, True])):
+            at += 1
+            moment = draw(st.integers(0, at))  # workers may get the message in any order
+            said.append(ended(retries, moment, THROWN_AWAY, ""))
         at += 1
     if draw(st.booleans()):
         at += 1
@@ -250,6 +260,26 @@ def test_a_failure_that_is_delivered_again_executes_again(recorder: Recording) -
     assert (run.status, run.error, run.finished_at) == ("EXECUTING", None, None)
     recorder.send("t", ended(0, 4, "COMPLETED", "again"))
     assert recorder.read("t").status == "COMPLETED"
+
+
+def test_a_worker_that_executes_a_message_counts_before_one_that_threw_it_away(
+    recorder: Recording, clock: Clock
+) -> None:
+    recorder.send("t", published(0, 0), ended(0, 1, THROWN_AWAY, ""))
+    run = recorder.read("t")
+    assert (run.status, run.error.message, run.attempts) == (THROWN_AWAY, THROWN_AWAY, ())
+    recorder.send("t", started(0, 2))
+    run = recorder.read("t")
+    assert (run.status, run.error, run.finished_at) == ("EXECUTING", None, None)
+    assert (run.attempts[0].finished_at, run.attempts[0].error) == (None, None)
+    recorder.send("t", ended(0, 4, "CRASHED"))
+    assert recorder.read("t").status == "CRASHED"
+    # Also when it began before: another delivery of the message came to the other worker.
+    recorder.send("b", published(0, 0), started(0, 1), ended(0, 2, THROWN_AWAY, ""))
+    assert recorder.read("b").status == "EXECUTING"
+    clock.advance(LEASE + 1)
+    recorder.sweep()
+    assert recorder.read("b").status == "CRASHED"
 
 
 def test_a_silent_execution_is_presumed_lost_until_it_speaks(
@@ -353,6 +383,32 @@ def test_a_parent_of_the_engine_knows_its_recorded_children_and_is_cancelled_alo
     assert engine.status(child.id) == "QUEUED"
 
 
+def test_a_family_is_the_same_in_whatever_order_its_messages_are_told(
+    recorder: Recording, engine: Engine
+) -> None:
+    """A child may be executed, and told of, before its parent's process tells of the parent."""
+    now = time.monotonic()
+    for number, order in enumerate(itertools.permutations(range(5))):
+        a, b, c = (f"{name}{number}" for name in "abc")
+        messages = [
+            (a, "", 0),
+            (b, a, 0),
+            (c, b, 0),
+            (c, c, 1),
+            (a, a, 1),
+        ]  # two replaced themselves
+        for task_id, parent, nesting in (messages[index] for index in order):
+            about = About(task_id, "old.task", "celery", parent or None, a, JSON)
+            place = position(nesting, 0)
+            fact = Fact(run_id_of(task_id), "p", place, now, about=about, payload="1")
+            recorder.send_facts([fact])
+        links = [(run.parent_id, run.root_id, run.depth) for run in map(recorder.read, (a, b, c))]
+        a, b, c = map(run_id_of, (a, b, c))
+        assert links == [(None, None, 0), (a, a, 1), (b, a, 2)], order
+        children = [engine.members("children", run) for run in (a, b, c)]
+        assert children == [[b], [c], []], order
+
+
 def test_an_end_of_which_nobody_knows_the_task_does_not_count(recorder: Recording) -> None:
     fact = Fact(run_id_of("t"), "e", "0", time.monotonic(), detail=end_detail("COMPLETED", JSON))
     assert recorder.send_facts([fact]) == 1
@@ -383,6 +439,49 @@ def test_who_knows_the_function_says_what_the_payload_is(recorder: Recording) ->
     assert recorder.read("t").payload == json.loads(masked)
     recorder.send_facts([Fact(run, "p", "0", now, about=blind, payload=secret)])
     assert recorder.read("t").payload == json.loads(masked)
+
+
+@pytest.mark.parametrize("worker_first", [False, True])
+def test_the_body_of_a_message_and_what_it_repeats(
+    recorder: Recording, engine: Engine, *, worker_first: bool
+) -> None:
+    run, old, now = run_id_of("t"), run_id_of("old"), recorder.base
+    payload = json.dumps({"args": ["[redacted]"], "kwargs": {}})
+    again = recording.repeats(old, ["a", "b"], "bulk_1")
+    sent = "b\x1epickle\x1e5"
+
+    def about(blind: bool, sent: str, again: str = "") -> About:
+        return About(
+            "t", "old.task", "celery", None, None, JSON, blind=blind, sent=sent, again=again
+        )
+
+    facts = [
+        Fact(run, "p", "0", now, about=about(True, sent, again), payload=f"{payload}\x1fbody"),
+        Fact(run, "s", "0", now + STEP, execution="x", about=about(False, "h\x1e\x1e"),
+             payload=payload, detail=start_detail("w", False)),
+    ]  # fmt: skip
+    body = engine.key("message", run)
+    for fact in facts[::-1] if worker_first else facts:
+        recorder.send_facts([fact])
+        if fact is facts[0] and not worker_first:
+            assert engine.client.get(body) == b"body"
+            assert 0 < engine.client.pttl(body) <= RETENTION + 8 * DAY
+        recorder.send_facts([fact])
+    found = recorder.read("t")
+    assert (found.replayed_from, found.tags, found.payload) == (
+        old,
+        ("a", "b"),
+        json.loads(payload),
+    )
+    # What the worker hides is not kept, whoever told first.
+    assert not engine.client.exists(body)
+    assert engine.client.hget(engine.key("run", run), "sent") == b"h\x1e\x1e"
+    for name, part in (("index_tag", token("b")), ("index_label", "bulk_1")):
+        assert engine.client.zrange(engine.key(name, part), 0, -1) == [run.encode()]
+    engine.client.zadd(engine.key("retention"), {run: 0})
+    engine.run(Pruner(engine.scope).tick())
+    police.inspect(engine.client, engine.scope)
+    assert not engine.client.exists(engine.key("index_label", "bulk_1"))
 
 
 def test_dropped_facts_are_counted(recorder: Recording, engine: Engine) -> None:

@@ -57,12 +57,22 @@ class OldProject:
         assert found is not None
         return found
 
-    def status(self, task_id: str, status: str) -> Run:
-        """Return the run once it has the status."""
-        return self.until(task_id, lambda run: run.status == status, f"the run is {status}")
+    def status(self, task_id: str, status: str, attempts: int = 0) -> Run:
+        """Return the run once it has the status, and that many attempts are over.
 
-    def run(self, task: str, *args: Any, status: str = "COMPLETED", **options: Any) -> Run:
-        return self.status(self.send(task, *args, **options), status)
+        Each process tells of what it executed, so the last attempt may be known before the first.
+        """
+
+        def is_there(run: Run) -> bool:
+            over = [attempt for attempt in run.attempts if attempt.finished_at is not None]
+            return run.status == status and len(over) >= attempts
+
+        return self.until(task_id, is_there, f"the run is {status}")
+
+    def run(
+        self, task: str, *args: Any, status: str = "COMPLETED", attempts: int = 0, **options: Any
+    ) -> Run:
+        return self.status(self.send(task, *args, **options), status, attempts)
 
 
 @pytest.fixture(scope="module", params=["prefork"])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pytest
 from celery import chain, chord, group
@@ -45,7 +48,7 @@ def test_secrets_are_masked_by_name_wherever_they_stand(project: OldProject) -> 
 
 
 def test_each_retry_is_an_attempt_with_reason_and_delay(project: OldProject) -> None:
-    run = project.run("flaky", 2, 0.3)
+    run = project.run("flaky", 2, 0.3, attempts=3)
     assert run.output == 2
     assert run.attempt_count == 3
     assert [attempt.number for attempt in run.attempts] == [1, 2, 3]
@@ -62,7 +65,7 @@ def test_each_retry_is_an_attempt_with_reason_and_delay(project: OldProject) -> 
 def test_autoretry_is_told_as_well_and_the_last_error_is_that_of_the_run(
     project: OldProject,
 ) -> None:
-    run = project.run("auto", status="FAILED")
+    run = project.run("auto", status="FAILED", attempts=2)
     assert [attempt.number for attempt in run.attempts] == [1, 2]
     assert run.error is not None
     assert run.error.name == "KeyError"
@@ -110,7 +113,7 @@ def test_ignored_rejected_and_redelivered_messages_show_as_such(project: OldProj
     rejected = project.run("reject", status="FAILED")
     assert rejected.error is not None
     assert rejected.attempts[0].note == "rejected"
-    again = project.run("again")
+    again = project.run("again", attempts=2)
     assert again.output == "the second time"
     assert [attempt.number for attempt in again.attempts] == [1, 1]
     assert [attempt.note for attempt in again.attempts] == ["returned to the broker", "redelivered"]
@@ -192,18 +195,43 @@ def test_a_message_of_a_producer_without_the_library_is_adopted(project: OldProj
 
 
 def test_an_unknown_task_fails_and_says_why(project: OldProject) -> None:
-    run = project.run("nobody-knows-it", status="FAILED")
+    run = project.run("nobody-knows-it", status="SYSTEM_FAILURE")
     assert run.error is not None
     assert run.error.code == "TASK_NOT_REGISTERED"
+    assert run.notes == ("rejected by worker w1@tests: not registered",)
 
 
-def test_it_can_be_waited_for_and_followed_but_not_replayed(project: OldProject) -> None:
+def test_it_is_replayed_with_the_same_arguments(project: OldProject) -> None:
+    spoken = [datetime(2026, 3, 1, tzinfo=UTC), Decimal("1.10"), UUID(int=7), b"\xff", {"a": None}]
+    tuples = (1, (b"x", {2: frozenset({3})}), bytearray(b"y"))
+    sent = {
+        "spoken": project.send("odd", spoken, serializer="json"),
+        "tuples": project.send("odd", tuples, serializer="pickle", priority=4),
+    }
+    project.deployment.suspend()
+    try:
+        sent["adopted"] = project.send("odd", tuples, serializer="pickle")
+    finally:
+        project.deployment.resume()
+    for name, task_id in sent.items():
+        old = project.status(task_id, "COMPLETED")
+        again = runs.poll(runs.replay(task_id).sync(), timeout=30).sync()
+        assert (again.status, again.replayed_from) == ("COMPLETED", old.id), name
+        assert (again.payload, again.output) == (old.payload, old.output), name
+        results = [
+            project.app.AsyncResult(str(run.celery_task_id)).get(timeout=30) for run in (old, again)
+        ]
+        assert repr(results[0]) == repr(results[1]), name
+    hidden = project.run("odd", Odd("hunter2"), kwargs={}, serializer="pickle")
+    with pytest.raises(StateError, match=r"args\[0\]\.password"):
+        runs.replay(hidden).sync()
+
+
+def test_it_can_be_waited_for_and_followed(project: OldProject) -> None:
     task_id = project.send("nap", 0.5)
     seen = [str(run.status) for run in runs.subscribe_to_run(_there(project, task_id))]
     assert seen[-1] == "COMPLETED"
     assert runs.poll(task_id, timeout=20).sync().output == "rested"
-    with pytest.raises(StateError, match="send_task"):
-        runs.replay(task_id).sync()
 
 
 def _there(project: OldProject, task_id: str) -> Any:
@@ -220,11 +248,13 @@ def test_limits_and_killed_processes_are_told_apart(project: OldProject, pool: s
     run = project.status(hard, "TIMED_OUT")
     assert run.error is not None
     assert run.error.name == "TimeLimitExceeded"
+    assert run.error.message == "the hard time limit of 1 s was exceeded"
     assert run.attempts[0].error == run.error
     assert run.attempts[0].finished_at == run.finished_at
     run = project.status(soft, "TIMED_OUT")
     assert run.error is not None
     assert run.error.name == "SoftTimeLimitExceeded"
+    assert run.error.message == "the soft time limit of 1 s was exceeded"
 
 
 def test_what_executes_cannot_be_cancelled_here(project: OldProject) -> None:

@@ -11,8 +11,8 @@ local function read_recorded(id)
   end
   if f.status and not f.rec then return nil end
   return { id = id, status = f.status, created = tonumber(f.created), n = f.n or 0, watch = f.watch,
-    task = f.task, queue = f.queue, at = tonumber(f.at), tags = f.tags, win = f.win or '', data = f.data,
-    short = f.payload, due = f.due, waits = f.waits, facts = facts, count = #flat / 2,
+    task = f.task, queue = f.queue, at = tonumber(f.at), tags = f.tags, labels = f.labels, sent = f.sent, win = f.win or '', data = f.data,
+    short = f.payload, due = f.due, waits = f.waits, links = f.links, facts = facts, count = #flat / 2,
     new = {}, fields = {}, outputs = {}, reasons = {}, first = now }
 end
 

@@ -41,6 +41,7 @@ local function expire_recorded(r, s, ttl)
   if not r.status or s.due > now or now - r.created > 6 * DAY then
     redis.call('PEXPIRE', key_run(r.id), ttl)
     redis.call('PEXPIRE', key_payload(r.id), ttl)
+    if r.sent then redis.call('PEXPIRE', key_message(r.id), ttl) end
     redis.call('PEXPIRE', key_reasons(r.id), ttl)
   end
   if FINAL[s.status] then
@@ -69,8 +70,12 @@ local function settle_recorded(r, retention, lease, error)
   for field, value in pairs(r.new) do set(r, field, value) end
   write_reasons(r, ttl)
   if r.payload then redis.call('SET', key_payload(r.id), r.payload, 'PX', ttl) end
-  if r.moved then join_family(r, r.parent, r.root, created) end
-  if r.moved or created ~= r.created then
+  if r.message then redis.call('SET', key_message(r.id), r.message, 'PX', ttl) end
+  if r.moved then
+    join_family(r, r.parent, r.root, created, ttl)
+    if redis.call('PEXPIRE', key_children(r.id), ttl) == 1 then tell_children(r) end
+  end
+  if r.moved or r.again or created ~= r.created then
     each_index(r, function(name) gather('ZADD', name, int(created), r.id) end)
     set(r, 'created', int(created))
     if r.status and created ~= r.created then
