@@ -6,8 +6,9 @@ Runs that use none of it are created without it: they pay nothing.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from trigger_celery.engine.scripts import SCRIPTS
 from trigger_celery.model.duration import Delay, format_duration
@@ -16,6 +17,9 @@ from trigger_celery.model.ids import op_id, token
 from trigger_celery.model.run import Run
 from trigger_celery.model.trigger_options import Debounce
 from trigger_celery.store.op import Flow
+
+SHOWN: Final = ("argsrepr", "kwargsrepr")
+"""What Celery's events and logs show in the place of arguments, which may hold secrets."""
 
 
 @dataclass(slots=True)
@@ -40,6 +44,8 @@ class Extras:
     """Celery's id of it, where that is another than the run's."""
     celery: str = ""
     """What Celery says of it: see `continuing`."""
+    shown: Mapping[str, str] | None = None
+    """What is shown in the place of its arguments: by the names of SHOWN."""
 
     @property
     def may_find(self) -> bool:
@@ -56,7 +62,7 @@ def _stored(extras: Extras) -> dict[str, Any]:
     """Return the options as the run's record keeps them, for readers and workers."""
     stored: dict[str, Any] = {}
     if extras.ttl_ms:
-        stored["ttl"] = format_duration(extras.ttl_ms)
+        stored["ttl"] = format_duration(max(0, extras.ttl_ms))
     elif "ttl" in extras.own:
         stored["no_ttl"] = True  # the task is not asked, should its default be known only later
     if extras.machine:
@@ -69,6 +75,8 @@ def _stored(extras: Extras) -> dict[str, Any]:
         stored["replay"] = extras.replay_of
     if extras.task_id:
         stored["task_id"] = extras.task_id
+    if extras.shown:
+        stored.update(extras.shown)
     if extras.schedule:
         stored["schedule"] = extras.schedule
     if extras.key is not None:
@@ -161,6 +169,14 @@ _STORED = {
     "schedule_id": "schedule",
 }  # fmt: skip
 """Names of runs and contexts, and those of the record."""
+
+
+def shown_of(text: str) -> dict[str, str]:
+    """Return what the options of a run's record say that is shown of its arguments."""
+    if 'repr":' not in text:
+        return {}
+    stored = json.loads(text)
+    return {name: stored[name] for name in SHOWN if name in stored}
 
 
 def options_of(run: Run) -> str:

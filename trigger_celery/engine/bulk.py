@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from trigger_celery.engine.cancelling import CANCELS_PER_CALL
 from trigger_celery.engine.codec import dump_error, fields_of, instant_of
 from trigger_celery.engine.listing import MAX_PAGE, START, Place, RunFilter
 from trigger_celery.engine.replaying import Original, copy_of, read_originals
@@ -37,7 +38,6 @@ MAX_RUNS: Final = 500
 MAX_OPEN: Final = {BulkType.REPLAY: 3, BulkType.CANCEL: 20}
 """Actions of a type that may be under way in an environment."""
 LEASE_MS: Final = 15_000
-CANCELS_PER_CALL: Final = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,16 +171,27 @@ def claim_bulk(scope: str, lease: int = LEASE_MS) -> Flow[Claim | None]:
     )
 
 
+SendAgain = Callable[[Sequence[Original], str], Flow[list[bool]]]
+"""Sends messages of recorded runs again for a bulk action, and answers which are sent."""
+
+
 def carry_on(
-    scope: str, claim: Claim, place_of: Callable[[str], Placement], retention: int
+    scope: str,
+    claim: Claim,
+    place_of: Callable[[str], Placement],
+    retention: int,
+    send_again: SendAgain | None = None,
 ) -> Flow[Step]:
-    """Do the runs that are planned, and plan the next. *place_of*: where runs of a task go."""
+    """Do the runs that are planned, and plan the next. *place_of*: where runs of a task go.
+
+    Without *send_again* recorded runs fail to be replayed.
+    """
     if not claim.runs:
         done = []
     elif claim.type == BulkType.CANCEL:
         done = yield from _cancel(scope, claim, retention)
     else:
-        done = yield from _replay(scope, claim, place_of, retention)
+        done = yield from _replay(scope, claim, place_of, retention, send_again)
     more: list[str] = []
     place, over = claim.place, claim.over
     if not over and len(done) == len(claim.runs):
@@ -246,7 +257,11 @@ def _cancel(scope: str, claim: Claim, retention: int) -> Flow[list[bool]]:
 
 
 def _replay(
-    scope: str, claim: Claim, place_of: Callable[[str], Placement], retention: int
+    scope: str,
+    claim: Claim,
+    place_of: Callable[[str], Placement],
+    retention: int,
+    send_again: SendAgain | None,
 ) -> Flow[list[bool]]:
     """Replay the planned runs, or as many as their payloads allow at a time."""
     originals = yield from read_originals(scope, claim.runs)
@@ -269,7 +284,14 @@ def _replay(
         single = [create_call(scope, run, retention) for run in crowded]
         answers = yield _asking(single)
         made.update(run.id for run, fits in zip(crowded, answers, strict=True) if fits)
-    return [run is not None and run.id in made for run in copies]
+    recorded = [one for one in originals if one is not None and one.sent is not None]
+    if recorded and send_again is not None:
+        sent = yield from send_again(recorded, claim.id)
+        made.update(one.id for one, is_sent in zip(recorded, sent, strict=True) if is_sent)
+    return [
+        bool((run and run.id in made) or (original and original.id in made))
+        for run, original in zip(copies, originals, strict=True)
+    ]
 
 
 def _copy_objects(scope: str, copies: list[NewRun | None]) -> Flow[None]:
@@ -297,7 +319,7 @@ def _asking(calls: list[Call]) -> list[Call]:
 def _copy(
     original: Original | None, place_of: Callable[[str], Placement], bulk: str
 ) -> NewRun | None:
-    if original is None or original.payload is None:
+    if original is None or original.payload is None or original.sent is not None:
         return None
     # The same for every worker that does this piece.
     run_id = derived_id("run", bulk.replace("bulk_", "run_", 1), original.id)

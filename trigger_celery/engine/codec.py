@@ -10,7 +10,7 @@ from typing import Any
 from trigger_celery.engine.admission import labels_of
 from trigger_celery.model.metadata import Folded
 from trigger_celery.model.packet import JSON, decode
-from trigger_celery.model.recorded import attempts_of
+from trigger_celery.model.recorded import attempts_of, notes_of
 from trigger_celery.model.run import Attempt, Run, RunError, RunStatus
 
 
@@ -128,6 +128,7 @@ def run_of(run_id: str, flat: Sequence[bytes], bodies: Sequence[Any] = ()) -> Ru
         batch_id=fields.get("batch"),
         recorded="rec" in fields,
         celery_task_id=fields.get("tid"),
+        notes=notes_of(fields) if bodies and "rec" in fields else (),
         expired_at=instant_of(fields, "finished") if status == RunStatus.EXPIRED else None,
         **labels_of(fields.get("opts", "")),
     )

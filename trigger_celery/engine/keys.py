@@ -48,6 +48,7 @@ KEYS: tuple[Key, ...] = (
     Key("stream_state", ("stream", "id"), "hash", "chunks so far, bytes kept, open pipes, the last calls", "with its run"),
     Key("attempts", ("id",), "list", "failed attempts, JSON, at most 250", "with its run"),
     Key("reasons", ("id",), "hash", "errors of the attempts of a recorded run", "with its run"),
+    Key("message", ("id",), "string", "body of a recorded run's message, where its payload does not say all of it; at most 1.4 MB", "with its run"),
     Key("watch", ("id",), "set", "channels of the processes that wait for the run", "TTL 1 hour after the last watcher came"),
     Key("children", ("id",), "zset", "runs that the run made; score = created", "with its run"),
     Key("calls", ("id",), "hash", "durable calls of the attempt: position to what was asked for; at most 10,000", "the end of the attempt"),

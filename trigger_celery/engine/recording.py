@@ -32,7 +32,8 @@ class About:
     """What a run is, as a message says: *task_id* is Celery's. Immutable.
 
     *kind*: the packet type of the payload, '' without one. *blind*: whoever says so does not know
-    the task's function, and so not which arguments are secrets by their name.
+    the task's function, and so not which arguments are secrets by their name. *sent*: how the
+    message was sent (`model/message.py`). *again*: what it repeats, see `repeats`.
     """
 
     __slots__ = ("text",)
@@ -47,6 +48,8 @@ class About:
         kind: str,
         *,
         blind: bool = False,
+        sent: str = "",
+        again: str = "",
     ) -> None:
         parts = (
             task_id,
@@ -56,6 +59,8 @@ class About:
             run_id_of(root) if root and root != task_id else "",
             kind,
             "1" if blind else "",
+            sent,
+            again,
         )
         text = "\x1f".join(parts)
         if text.count("\x1f") > len(parts) - 1:
@@ -63,11 +68,16 @@ class About:
         self.text = text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
+def repeats(run_id: str, tags: Sequence[str], bulk: str = "") -> str:
+    """Return what a message repeats: a run, with these tags, perhaps for a bulk action."""
+    return "\x1e".join((run_id, bulk, *tags))
+
+
 class Fact:
     """One thing that happened to a task: published, started, ended; or started and ended.
 
-    Moments are those of the monotonic clock: the server is told how long ago they were. *detail*
-    and *body* are those of `record_runs.lua`.
+    Moments are those of the monotonic clock: the server is told how long ago they were. *payload*,
+    *detail* and *body* are those of `record_runs.lua`.
     """
 
     __slots__ = (
@@ -123,6 +133,11 @@ class Fact:
 
 def _age(at: float, now: float) -> int:
     return max(0, round((now - at) * 1000))
+
+
+def published_detail(due: str, notes: Sequence[str] = ()) -> str:
+    """Return the detail of a publish. *due*: in how many ms, '' for now."""
+    return f"{due}\x1f{','.join(notes)}" if notes else due
 
 
 def start_detail(worker: str, redelivered: bool) -> str:

@@ -1,21 +1,24 @@
 """Triggers runs again: what a replay takes over from the run it repeats.
 
-Payload, tags, metadata as it was triggered, queue (if it is still known), concurrency key, machine
-and whether it is a test. Not its idempotency key, delay, TTL, priority, attempts, maximum duration,
-version and parents: a replay is a run of its own, of the code there is now.
+Payload and what is shown of it, tags, metadata as it was triggered, queue (if it is still known),
+concurrency key, machine and whether it is a test. Not its idempotency key, delay, TTL, priority, attempts, maximum duration,
+version and parents: a replay is a run of its own, of the code there is now. Of a recorded run: what
+it takes to send its message again, which `bridge/sending_again.py` does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from trigger_celery.engine.admission import Extras, labels_of
+from trigger_celery.engine import keys
+from trigger_celery.engine.admission import Extras, labels_of, shown_of
 from trigger_celery.engine.scripts import SCRIPTS
 from trigger_celery.engine.triggering import NewRun, Placement
+from trigger_celery.model.message import Body, Sent
 from trigger_celery.model.packet import JSON, Packet
-from trigger_celery.store.op import Flow
+from trigger_celery.store.op import Flow, command
 
 MAX_BYTES: Final = 8 * 1024 * 1024
 """Payloads that are read by one call."""
@@ -34,8 +37,12 @@ class Original:
     metadata: str = ""
     machine: str = ""
     test: bool = False
-    recorded: bool = False
-    """Celery's broker carried it: it has no payload here."""
+    sent: Sent | None = None
+    """How Celery's broker carried it: it is a recorded run, and *queue* the broker's."""
+    body: Body | None = None
+    """The body of a recorded run's message, where the payload does not say all of it."""
+    shown: Mapping[str, str] | None = None
+    """What is shown in the place of its arguments."""
 
 
 def read_originals(scope: str, run_ids: Sequence[str]) -> Flow[list[Original | None]]:
@@ -51,20 +58,25 @@ def read_originals(scope: str, run_ids: Sequence[str]) -> Flow[list[Original | N
 
 
 def _original(run_id: str, *parts: Any) -> Original:
-    texts = [part.decode() if isinstance(part, bytes) else part for part in parts]
-    task, key, tags, kind, options, has_payload, payload, metadata, queue = texts
+    texts: list[Any] = [part.decode() if isinstance(part, bytes) else part for part in parts]
+    task, key, tags, kind, options, has_payload, payload, metadata, queue, sent = texts
     labels: dict[str, Any] = labels_of(options)
+    body, recorded = None, has_payload > 1
+    if recorded:
+        body, metadata = Body.of(metadata) if metadata else None, ""
     return Original(
         id=run_id,
         task=task,
-        payload=Packet(payload, kind or JSON) if has_payload == 1 else None,
+        payload=Packet(payload, kind or JSON) if has_payload in (1, 3) else None,
         queue=queue,
         concurrency_key=key,
         tags=tuple(filter(None, tags.split("\x1f"))),
         metadata=metadata,
         machine=labels["machine"] or "",
         test=labels["is_test"],
-        recorded=has_payload == 2,
+        sent=Sent.of(sent) if recorded else None,
+        body=body,
+        shown=shown_of(options),
     )
 
 
@@ -98,4 +110,11 @@ def extras_of(original: Original, bulk: str = "") -> Extras:
         own=frozenset({"machine"} if original.machine else ()),
         replay_of=original.id,
         bulk=bulk,
+        shown=original.shown,
     )
+
+
+def recorded_before(scope: str, run_ids: Sequence[str]) -> Flow[list[bool]]:
+    """Return which of the runs there are."""
+    replies = yield [command("EXISTS", keys.key(scope, "run", run_id)) for run_id in run_ids]
+    return [bool(reply) for reply in replies]

@@ -26,6 +26,7 @@ MAX_RUNS_PER_CALL = 250
 class Placement:
     """Where runs go. `declared` False: the process does not know the task, workers may.
 
+    `at_given`: the worker queue is the caller's word, which counts before what workers declared.
     `ttl_ms` and `machine` are those of runs that say nothing else.
     """
 
@@ -43,6 +44,7 @@ class Placement:
     size_limit: int = 1_000_000
     queue_limit: int | None = None
     """What the queue's limit becomes if nobody declared it."""
+    at_given: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +113,11 @@ def _details(run: NewRun, mode: str, delay_ms: int) -> str:
 
 
 def _lane(place: Placement) -> str:
+    fixed = "=" if place.at_given else ""
     if not place.declared:
-        return ""
+        return fixed
     key = place.concurrency_key
-    return f"{token(place.worker_queue)}:{token(place.queue)}:{token(key) if key else ''}"
+    return f"{fixed}{token(place.worker_queue)}:{token(place.queue)}:{token(key) if key else ''}"
 
 
 def _call(

@@ -42,6 +42,7 @@ def encode(
     error: type[Exception] = PayloadNotSerializableError,
     too_large: type[Exception] = PayloadTooLargeError,
     what: str = "payload",
+    objects: bool = True,
 ) -> Packet:
     """Return *value* in the simplest wire form that carries it.
 
@@ -49,10 +50,11 @@ def encode(
     dataclasses, pydantic models and objects of public attributes become super+json. Objects come
     back as dicts, and tuples in plain JSON as lists. Everything else raises *error* with the path
     to it: also NaN, and dict keys that are not text, which JSON would silently turn into text.
+    Without *objects* so do dataclasses, models and objects, which would not come back as they are.
     """
     text = value if type(value) is str else _dump_plain(value)
     if text is None:
-        text, mime = _encode_rich(value, what, error)
+        text, mime = _encode_rich(value, Walk(what, error, objects=objects))
     else:
         mime = TEXT if text is value else JSON
     if len(text) > limit or not text.isascii():
@@ -145,8 +147,8 @@ def _is_plain(container: Any, depth: int) -> bool:
     return True
 
 
-def _encode_rich(value: Any, what: str, error: type[Exception]) -> tuple[str, str]:
-    shown, tree = Walk(what, error).visit(value)
+def _encode_rich(value: Any, walk: Walk) -> tuple[str, str]:
+    shown, tree = walk.visit(value)
     if isinstance(shown, str) and tree is None:
         return shown, TEXT
     if tree is None or _only_tuples(tree):

@@ -28,8 +28,15 @@ RETRY: Final = "RETRY"
 BACK: Final = "BACK"
 """An execution ended, and the message went back to the broker."""
 
+REJECTED: Final = "SYSTEM_FAILURE"
+"""A worker threw the message away and executed nothing."""
+
 NOWHERE: Final = "~"
 """The position of what is known to have happened, and not at which message."""
+
+BEYOND_VISIBILITY: Final = "delay beyond the visibility timeout"
+CHORD_WITHOUT_RESULT: Final = "in a chord without a result"
+"""Notes of a message: letters first, so that nothing takes them for a time."""
 
 _NESTING: Final = 1_000_000
 _MOST_RETRIES: Final = _NESTING - 1
@@ -108,10 +115,23 @@ class RecordRule:
 ALL_TASKS: Final = RecordRule(("*",))
 """Every task but Celery's own."""
 
+_IS_PUBLISHED: Final = re.compile(r"p\d+").fullmatch
+_IS_LOOSE_END: Final = re.compile(r"e[\d~]+:").fullmatch
 _IS_FACT: Final = re.compile(r"([se])([\d~]+):(.*)").fullmatch
 
 Start = tuple[int, int, str, list[str]]
 """Position, ms, place, and the parts of what is told."""
+
+
+def notes_of(record: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what is worth knowing of the messages that a record tells of, each note once."""
+    published = sorted(field for field in record if _IS_PUBLISHED(field))
+    told = (record[field].split("\x1f")[2:] for field in published)
+    notes = [note for found in told for one in found for note in one.split(",")]
+    for field in sorted(field for field in record if _IS_LOOSE_END(field)):
+        _, outcome, _, note = record[field].split("\x1f")
+        notes += [note] if outcome == REJECTED else []
+    return tuple(dict.fromkeys(notes))
 
 
 def attempts_of(record: Mapping[str, str], reasons: Mapping[str, str]) -> tuple[Attempt, ...]:
@@ -145,9 +165,10 @@ def attempts_of(record: Mapping[str, str], reasons: Mapping[str, str]) -> tuple[
 def _give_loose_ends(starts: list[Start], ends: dict[str, list[str]]) -> None:
     """What a worker's main process told, of an execution whose own process told nothing more.
 
-    It belongs to the last execution of its message that has no other end.
+    It belongs to the last execution of its message that has no other end. A message that was
+    thrown away had none.
     """
-    told = [place for place in ends if place.endswith(":")]
+    told = [place for place, end in ends.items() if place.endswith(":") and end[1] != REJECTED]
     for loose in sorted(told, key=lambda place: int(ends[place][0])):
         where = loose[:-1]
         for at, _, place, _ in reversed(starts):

@@ -244,6 +244,23 @@ def _parts(value: Any) -> Mapping[Any, Any] | Iterable[Any] | None:
     return {name: getattr(value, name, None) for name in slots} or None
 
 
+def attributes_of(value: object) -> dict[str, Any]:
+    """Return all that an object keeps, also what is not public."""
+    kept = {
+        name: getattr(value, _mangled(kind, name), None)
+        for kind in type(value).__mro__
+        for name in _slots(kind)
+        if name not in ("__dict__", "__weakref__")
+    }
+    return {**kept, **(getattr(value, "__dict__", None) or {})}
+
+
+def _mangled(kind: type, name: str) -> str:
+    """Return what Python calls a slot: a private one by its class."""
+    private = name.startswith("__") and not name.endswith("__")
+    return f"_{kind.__name__.lstrip('_')}{name}" if private else name
+
+
 def _slots(kind: type) -> Iterable[str]:
     slots = vars(kind).get("__slots__", ())
     return (slots,) if isinstance(slots, str) else slots

@@ -43,12 +43,15 @@ Tree = list[Any] | dict[str, Any] | None
 class Walk:
     """One pass over a value that turns it into JSON values and the tree of its types."""
 
-    __slots__ = ("_error", "_frozen", "_open", "_path", "_strict", "_what")
+    __slots__ = ("_error", "_frozen", "_objects", "_open", "_path", "_strict", "_what")
 
-    def __init__(self, what: str, error: type[Exception], *, strict: bool = False) -> None:
+    def __init__(
+        self, what: str, error: type[Exception], *, strict: bool = False, objects: bool = True
+    ) -> None:
         self._what = what
         self._error = error
         self._strict = strict
+        self._objects = objects  # whether one may become what it has: it would come back as a dict
         self._path: list[str | int] = []
         self._open: set[int] = set()
         self._frozen = 0  # depth of sets around: what is inside must come back hashable
@@ -56,10 +59,12 @@ class Walk:
     def visit(self, value: Any) -> tuple[Any, Tree]:
         """Return the JSON value of *value* and its tree; raise the walk's error for the rest."""
         if isinstance(value, Enum):
+            if not (self._objects or isinstance(value, (str, int, float))):
+                self._refuse(f"is a {_type_name(value)}, which would come back as its value")
             return self.visit(value.value)
         if value is None or isinstance(value, (bool, str, int, float)):
             return self._scalar(value), None
-        if isinstance(value, PurePath):
+        if self._objects and isinstance(value, PurePath):
             return self._scalar(str(value)), None
         for kind, name, write in _WRITERS:
             if isinstance(value, kind):
@@ -90,6 +95,8 @@ class Walk:
             return shown
         if isinstance(value, (BaseException, type, ModuleType)) or callable(value):
             self._refuse_type(value)
+        if not self._objects:
+            self._refuse(f"is a {_type_name(value)}, which would come back as a dict")
         if callable(getattr(type(value), "model_dump", None)):
             return self.visit(value.model_dump(mode="python"))
         if dataclasses.is_dataclass(value):

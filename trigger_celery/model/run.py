@@ -28,7 +28,7 @@ class RunStatus(Status):
     CRASHED = "CRASHED"  # its worker process died
     SYSTEM_FAILURE = "SYSTEM_FAILURE"  # a fault that is not the task's
     EXPIRED = "EXPIRED"  # its TTL passed before it started
-    TIMED_OUT = "TIMED_OUT"  # over its maximum duration
+    TIMED_OUT = "TIMED_OUT"  # over its maximum duration, or a time limit of Celery's
 
     @property
     def is_final(self) -> bool:
@@ -177,7 +177,11 @@ class Run:
     recorded: bool = False
     """True: Celery's broker carries the task, and the library only writes down what happens."""
     celery_task_id: str | None = None
-    """Celery's id of a recorded task; `id` is made of it."""
+    """Celery's id of the task where it is not the run's own, and `id` is made of it: of recorded tasks, of
+    those that were taken over, in a canvas, and of calls with a `task_id`."""
+    notes: tuple[str, ...] = ()
+    """Of a recorded run, where they are read with its attempts: "delay beyond the visibility timeout",
+    "in a chord without a result"."""
     related_runs: RelatedRuns | None = None
     """Only `runs.retrieve` reads them."""
 
@@ -225,8 +229,8 @@ class Run:
 
     @property
     def queue_wait(self) -> timedelta | None:
-        """The time from queued to started; None until both have happened."""
-        if self.queued_at is None or self.started_at is None:
+        """The time from queued to started; None until both have happened, or when it queued again since."""
+        if self.queued_at is None or self.started_at is None or self.queued_at > self.started_at:
             return None
         return self.started_at - self.queued_at
 

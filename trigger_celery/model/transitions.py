@@ -39,7 +39,7 @@ TRANSITIONS: Final[Mapping[RunStatus | None, frozenset[RunStatus]]] = MappingPro
 )
 
 _NOT_BEGUN: Final = frozenset({S.DELAYED, S.QUEUED})
-_OUTCOMES: Final = frozenset({S.COMPLETED, S.FAILED, S.CANCELED, S.CRASHED, S.EXPIRED, S.TIMED_OUT})
+_OUTCOMES: Final = FINAL  # SYSTEM_FAILURE: a worker threw the message away
 
 RECORDED_TRANSITIONS: Final[Mapping[RunStatus | None, frozenset[RunStatus]]] = MappingProxyType(
     {

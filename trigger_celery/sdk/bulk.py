@@ -67,8 +67,9 @@ def replay(
     """Trigger all runs again that a filter finds, or those that are named, as `runs.replay` does.
 
     Otherwise like `bulk.cancel`; a filter without a status means runs of any. Runs that are gone, and
-    those that a full queue refuses, count as failures. `runs.list(bulk_action=action.id)` lists the
-    new runs. Raises StateError when 3 such actions are under way.
+    those that a full queue refuses, count as failures. Recorded runs are sent again by the worker; one
+    whose arguments are not known is a failure. `runs.list(bulk_action=action.id)` lists the new runs.
+    Raises StateError when 3 such actions are under way.
     """
     return _announce(BulkType.REPLAY, filter, run_ids, name, "")
 

@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Any
 
 from trigger_celery.bridge import context
 from trigger_celery.bridge.binding import TriggerCelery
 from trigger_celery.bridge.durable import Durable, current_durable
 from trigger_celery.bridge.request import build_run, check_options
+from trigger_celery.bridge.sending_again import SAME, send_again
 from trigger_celery.engine.admission import Extras
 from trigger_celery.engine.querying import not_found
 from trigger_celery.engine.replaying import Original, copy_of, read_originals
 from trigger_celery.engine.triggering import NewRun, create_run
 from trigger_celery.errors import StateError
-from trigger_celery.model.ids import derived_id, run_id
+from trigger_celery.model.ids import GivenRunId, derived_id, derived_uuid, run_id, run_id_of
 from trigger_celery.model.run import Run
 from trigger_celery.sdk.handle import RunHandle, id_of
 from trigger_celery.sdk.triggering import known, unvalidated
 from trigger_celery.store.op import Flow, Op
-
-
-class _Same:
-    """The payload of the run that is repeated."""
-
-    def __repr__(self) -> str:
-        return "SAME"
-
-
-SAME: Final = _Same()
 
 
 def replay(run: str | RunHandle | Run, *, payload: Any = SAME, **options: Any) -> Op[RunHandle]:
@@ -41,6 +32,13 @@ def replay(run: str | RunHandle | Run, *, payload: Any = SAME, **options: Any) -
     trigger and replace what would be taken over.
 
     `run.is_replay` and `run.replayed_from` tell it from other runs, in tasks `ctx.run.is_replay`.
+    A recorded run is sent again as a message with a new task id, with exactly the arguments that it
+    had, or those of `payload={"args": […], "kwargs": {…}}`. Its options are delay, ttl, queue,
+    priority and tags. It goes to the same queue if that is still known, with the same serializer and
+    priority, and has none of the callbacks, headers and times of the old one. Raises StateError when
+    its arguments are not known, because secrets were masked for one, and when the broker does not
+    answer. If its task makes runs by now, so does the replay.
+
     In a run it is made once: a run executed again after a wait gets the same handle. Raises
     RunNotFoundError, the errors of a trigger, and StateError for a run that was kept without its
     payload.
@@ -53,16 +51,18 @@ def replay(run: str | RunHandle | Run, *, payload: Any = SAME, **options: Any) -
         durable = current_durable()
         name = durable.step_name(f"runs.replay {old}") if durable is not None else ""
         new = once("run", durable, name) or run_id()
+        task_id = derived_uuid(new, old)
         [original] = yield from read_originals(bound.scope, [old])
+        gone = original is None and isinstance(old, GivenRunId)
+        if gone or (original is not None and original.sent is not None):
+            new = run_id_of(task_id)
         if durable is not None and durable.had_before():
             return RunHandle(new, "" if original is None else original.task)
         if original is None:
             raise not_found(old)
-        if original.recorded:
-            raise StateError(
-                f"run {old} is recorded: what is kept of its arguments is masked, so it is not sent "
-                f"again. Call the task itself: app.send_task({original.task!r}, args, kwargs)"
-            )
+        if original.sent is not None:
+            yield from send_again(bound, original, task_id, options, payload)
+            return RunHandle(new, original.task)
         if original.payload is None:
             raise StateError(
                 f"run {old} was kept without its payload, because its item of a batch could not be "
@@ -105,4 +105,5 @@ def _copy(
     run.id = new
     run.extras = run.extras or Extras()
     run.extras.replay_of = original.id
+    run.extras.shown = original.shown
     return run

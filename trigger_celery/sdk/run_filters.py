@@ -11,7 +11,13 @@ from trigger_celery.errors import InvalidOptionError, closest
 from trigger_celery.model.batch import Batch
 from trigger_celery.model.bulk import BulkAction
 from trigger_celery.model.duration import parse_duration
-from trigger_celery.model.ids import is_batch_id, is_bulk_id, is_run_id, is_schedule_id
+from trigger_celery.model.ids import (
+    is_batch_id,
+    is_bulk_id,
+    is_run_id,
+    is_schedule_id,
+    run_id_of,
+)
 from trigger_celery.model.machine import check_machine
 from trigger_celery.model.run import Run, RunStatus
 from trigger_celery.model.schedule import Schedule
@@ -75,8 +81,8 @@ def filter_of(given: Mapping[str, Any], call: str = "runs.list") -> RunFilter:
         versions=tuple(map(check_version, texts["version"])),
         machines=tuple(map(check_machine, texts["machine"])),
         batch=_one(get("batch"), "batch", is_batch_id, call),
-        parent=_one(get("parent"), "parent", is_run_id, call),
-        root=_one(get("root"), "root", is_run_id, call),
+        parent=_run(get("parent"), "parent", call),
+        root=_run(get("root"), "root", call),
         bulk_action=_one(get("bulk_action"), "bulk_action", is_bulk_id, call),
         schedule=_one(get("schedule"), "schedule", is_schedule_id, call),
         is_test=is_test,
@@ -116,6 +122,14 @@ def _one(value: Any, name: str, fits: Any, call: str) -> str:
         )
         raise InvalidOptionError(f"{call}: {name}={value!r} is not the id of a {kind}")
     return str(found)
+
+
+def _run(value: Any, name: str, call: str) -> str:
+    """Return the id of a run, which may be given by Celery's id of it."""
+    found = getattr(value, "id", value)
+    if isinstance(found, str) and found and not found.startswith(("run_", "batch_")):
+        return run_id_of(found)
+    return _one(value, name, is_run_id, call)
 
 
 def texts_of(value: Any, name: str, call: str) -> tuple[str, ...]:

@@ -5,7 +5,8 @@
 -- KEYS  scope
 -- ARGV  task queue lane worker_queue key max max_duration retention channel parent links path call batch size_limit queue_limit machine items...
 --       lane: '' when the caller does not know the task: its queue and worker queue are those that
---       workers declared, or if none did, the given ones.
+--       workers declared, or if none did, the given ones. Behind a '=': of a call that names its
+--       worker queue, which counts before what workers declare, also later.
 --       channel: '' or where the end of these runs is announced.
 --       max_duration: '' or ms. parent: '' or a run id; links: parent, root, depth and, if any,
 --       trace parted by U+001E. path, call: where in the parent, and what it asked for ('' when noted otherwise).
@@ -42,7 +43,7 @@ local wanted = (#ARGV - items + 1) / 3
 if batch == '' and is_refused(left) then return { 'full', queue, int(size) } end
 if not known[5] and keep_queue(q, known) then parking = parking_of(q, queue, task) end
 
-share(lane, base, now, any_queue)
+share(lane, base, now, any_queue, fixed)
 local answers, entries, soonest = {}, {}, math.huge
 for i = items, #ARGV, 3 do
   local id = ARGV[i]

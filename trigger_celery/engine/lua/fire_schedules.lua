@@ -93,7 +93,7 @@ end
 -- INCLUDE place
 if not known[5] and keep_queue(q, known) then parking = parking_of(q, queue, task) end
 
-share(lane, base, now, any_queue)
+share(lane, base, now, any_queue, fixed)
 for _, firing in ipairs(counting) do
   local digits = ''
   for i = firing.first, firing.last, 3 do

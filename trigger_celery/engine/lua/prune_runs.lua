@@ -17,7 +17,7 @@ local function belongings(id, kind)
   if kind == 'batch' then return { key_batch(id), key_batch_runs(id), key_batch_left(id) } end
   if kind == 'bulk' then return { key_bulk(id) } end
   return { key_run(id), key_payload(id), key_output(id), key_error(id), key_attempts(id),
-    key_children(id), key_reasons(id) }
+    key_children(id), key_reasons(id), key_message(id) }
 end
 
 local function lives(run)

@@ -6,7 +6,8 @@
 --       dropped: facts that the sender could not keep since its last call.
 --       One item: run id, kinds (p | s | e | se), position, execution, age ms, age ms of the end, about,
 --       payload, detail, body. Ages are before now. about: '' or include/describe.lua.
---       detail: p: '' or the ms after it at which the task is due. s: worker, 1 if redelivered.
+--       payload: with its message's body behind U+001F, if about says that there is one.
+--       detail: p: '' or the ms after it at which the task is due, notes or nothing. s: worker, 1 if redelivered.
 --       e: outcome, more, note (include/standing.lua); more: delay of a RETRY, packet type of an output.
 --       body: output, or error as JSON.
 -- REPLY number of facts that did not count: a run of the engine, or nobody said what runs
@@ -42,7 +43,8 @@ for i = items, #ARGV, 10 do
     local place, at = position .. ':' .. ARGV[i + 3], now - ARGV[i + 4]
     if about ~= '' then describe(r, position, about, ARGV[i + 7]) end
     if kinds == 'p' then
-      add_fact(r, 'p' .. position, at, '\31' .. (detail ~= '' and int(at + detail) or ''))
+      local due, notes = string.match(detail, '^(%d*)(.*)$')
+      add_fact(r, 'p' .. position, at, '\31' .. (due ~= '' and int(at + due) or '') .. notes)
     else
       if kinds ~= 'e' then
         local worker, again, rest = string.match(detail, '^([^\31]*)\31([^\31]*)\31?(.*)$')

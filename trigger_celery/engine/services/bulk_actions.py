@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from trigger_celery.engine.bulk import Claim, carry_on, claim_bulk
+from trigger_celery.engine.bulk import Claim, SendAgain, carry_on, claim_bulk
 from trigger_celery.engine.triggering import Placement
 from trigger_celery.store.op import Flow
 
@@ -19,10 +19,17 @@ class BulkActions:
 
     name = "bulk"
 
-    def __init__(self, scope: str, retention: int, place_of: Callable[[str], Placement]) -> None:
+    def __init__(
+        self,
+        scope: str,
+        retention: int,
+        place_of: Callable[[str], Placement],
+        send_again: SendAgain | None = None,
+    ) -> None:
         self._scope = scope
         self._retention = retention
         self._place_of = place_of
+        self._send_again = send_again
         self._claim: Claim | None = None
 
     def tick(self) -> Flow[float]:
@@ -33,7 +40,9 @@ class BulkActions:
             claim = yield from claim_bulk(self._scope)
             if claim is None:
                 return LOOK_EVERY
-        step = yield from carry_on(self._scope, claim, self._place_of, self._retention)
+        step = yield from carry_on(
+            self._scope, claim, self._place_of, self._retention, self._send_again
+        )
         self._claim = step.claim
         if step.ended is not None:
             logger.info(

@@ -8,7 +8,7 @@ local function add(name, value)
   last = last + 2
 end
 
-local function share(lane, base, now, any_queue)
+local function share(lane, base, now, any_queue, fixed)
   add('task', task)
   add('queue', queue)
   add('lane', lane)
@@ -22,6 +22,7 @@ local function share(lane, base, now, any_queue)
   if batch ~= '' then add('batch', batch) end
   if channel ~= '' then add('watch', 'end') end
   if any_queue then add('anyq', '1') end
+  if fixed then add('fixed', '1') end
   shared = last
 end
 

@@ -1,10 +1,14 @@
 -- Where the runs of a call go: the last step before they are made, not a function. `wanted` is how
--- many there may be; *declared* is what workers say of a task that the caller does not know.
+-- many there may be; *declared* is what workers say of a task that the caller does not know; *fixed*:
+-- the worker queue is the call's own.
 local declared, any_queue
+local fixed = string.byte(lane) == 61
+if fixed then lane = string.sub(lane, 2) end
 if lane == '' then
   local known = redis.call('HGET', key_tasks(), task)
   local own_queue, own_worker_queue = 'task/' .. task, worker_queue
   if known then own_queue, own_worker_queue = string.match(known, '^([^\31]*)\31([^\31]*)') end
+  if fixed then own_worker_queue = worker_queue end
   if known and string.find(known, '"defaults":{', 1, true) then
     declared = cjson.decode(string.match(known, '^[^\31]*\31[^\31]*\31%d+\31(.*)$')).defaults
   end

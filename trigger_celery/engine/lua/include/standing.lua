@@ -1,10 +1,11 @@
 -- The status of a recorded run, as its facts have it together; the order they came in does not matter.
 -- A fact is a field of the record, <kind><position>[:<execution>]:
---   p  published: at, due                s  started: at, worker, 1 if redelivered
+--   p  published: at, due, notes         s  started: at, worker, 1 if redelivered
 --   e  ended: at, outcome, more, note    l  presumed lost: at
 -- parted by U+001F. Positions are in the order of the messages: a retry, or what replaced the task, has a
 -- higher one. ~: somewhere at the highest. Outcome: a final status, RETRY (more: delay ms) or BACK.
-local OUTCOMES = { COMPLETED = 7, CANCELED = 6, TIMED_OUT = 5, FAILED = 4, EXPIRED = 3, CRASHED = 2 }
+-- SYSTEM_FAILURE: a worker threw the message away unread. Another that executes it knows better.
+local OUTCOMES = { COMPLETED = 7, CANCELED = 6, TIMED_OUT = 5, FAILED = 4, EXPIRED = 3, CRASHED = 2, SYSTEM_FAILURE = 1 }
 
 local function highest(facts)
   local top = -1
@@ -58,6 +59,7 @@ local function standing(facts, now)
   -- Those before it may not be known.
   if begun[int(top)] then s.begun = math.max(s.begun, top % 1000000 + 1) end
   local best = s.best
+  if best and best.rank == 1 and s.open + s.lost > 0 then best, s.best = nil, nil end
   -- Another delivery of what had ended otherwise than well is under way.
   if s.open > 0 and not (best and (best.outcome == 'COMPLETED' or best.at >= s.open)) then
     s.status, s.best = 'EXECUTING', nil

@@ -4,7 +4,7 @@
 -- INCLUDE machines
 local WAITED = {
   'status', 'lane', 'created', 'n', 'watch', 'prio', 'queued', 'ttl', 'attempt', 'task', 'queue',
-  'anyq', 'due', 'opts', 'base',
+  'anyq', 'due', 'opts', 'base', 'fixed',
 }
 
 -- The preset and the TTL of a run that names none are those of its task. Returns the preset.
@@ -24,7 +24,8 @@ end
 -- The queue of a run that named none is that of its task.
 local function place_of(id, f)
   local known = redis.call('HGET', key_tasks(), f[10])
-  local name, lane = f[11], lane_of(f[10], own_lane(f[2], f[15]))
+  local name, lane = f[11], own_lane(f[2], f[15])
+  if not f[16] then lane = lane_of(f[10], lane) end
   if known and f[12] then
     name = string.match(known, '^[^\31]*')
     local wq, before, k = split(lane)
