@@ -150,6 +150,11 @@ class Engine(Waits):
     def cancel(self, run: str) -> RunStatus:
         return self.run(cancelling.cancel_run(self.scope, run, "Canceled by user", RETENTION))
 
+    def revoke(self, *runs: str, terminate: bool = False) -> list[bool]:
+        """Let Celery's `revoke` reach runs; returns which it cancelled."""
+        flow = cancelling.revoke_runs(self.scope, runs, "Revoked", RETENTION, terminate=terminate)
+        return self.run(flow)
+
     def read(self, run: str) -> Run:
         return self.run(querying.read_run(self.scope, run))
 

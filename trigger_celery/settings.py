@@ -258,7 +258,8 @@ def load_settings(
     if not values.get("redis_url") and not problems:
         problems.append(
             "redis_url: not set, and the app's broker is not Redis. Pass "
-            "TriggerCelery(app, redis_url='redis://localhost:6379/0') or set TRIGGER_REDIS_URL."
+            "TriggerCelery(app, redis_url='redis://localhost:6379/0') or set TRIGGER_REDIS_URL. "
+            "`trigger-celery dev` prints that of its own server."
         )
     if problems:
         raise SettingsError("the settings do not fit:\n  - " + "\n  - ".join(problems))

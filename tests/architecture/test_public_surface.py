@@ -11,6 +11,7 @@ import re
 import sys
 import types
 from collections.abc import Iterator
+from enum import EnumType
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,8 @@ def surface() -> str:
         value = getattr(door, name)
         if isinstance(value, types.ModuleType):
             lines += [f"module {name}", *members(value)]
+        elif isinstance(value, EnumType):  # how one is made is Python's, and changes with it
+            lines += [heading(name, value), *members(value)]
         elif isinstance(value, type):
             lines += [heading(name, value), f"  __init__{signature(value)}", *members(value)]
         elif inspect.isroutine(value):

@@ -298,3 +298,19 @@ def test_a_recorded_run_that_was_retried(command: Command, engine: Engine) -> No
     log = command("runs", "logs", "abc")
     assert (log.exit_code, log.stdout) == (0, "")
     assert "in its worker's log" in log.stderr
+
+
+def test_a_recorded_run_is_sent_again(command: Command, trigger: TriggerCelery) -> None:
+    sent = trigger.app.send_task("old.task", (1,), {"password": "x"})
+    trigger.flush_recorded()
+    refused = command("runs", "replay", sent.id)
+    assert refused.exit_code == 1
+    assert "hidden (kwargs.password" in refused.stderr
+    payload = '{"args": [2], "kwargs": {"password": "y"}}'
+    made = json.loads(command("runs", "replay", sent.id, "--payload", payload, "--json").stdout)
+    assert (made["task_identifier"], made["replayed_from"]) == ("old.task", sent.id)
+    again = json.loads(command("runs", "get", made["id"], "--json").stdout)
+    assert again["payload"] == {"args": [2], "kwargs": {"password": "[redacted]"}}
+    assert again["replayed_from"] == run_id_of(sent.id)
+    with trigger.app.connection_for_write() as connection:
+        connection.default_channel.queue_purge("celery")

@@ -63,6 +63,8 @@ def _start_workers(side: Side, files: dict[str, Any]) -> list[WorkerProcess]:
     schedule = str(side.folder / "beat")
     return [
         side.start_worker(MODULE, "prefork", "-c", "4", "-Q", "celery,mail", "-E"),
+        # A process that dies takes along what it had not told yet, of earlier tasks as well.
+        side.start_worker(MODULE, "prefork", "-c", "2", "-Q", "doomed", "-n", "doomed@tests"),
         side.start_worker(MODULE, "threads", "-c", "2", "-Q", "threads", "-B", "-s", schedule),
         side.start_worker(MODULE, "gevent", "-c", "2", "-Q", "gevent"),
         side.start_worker(

@@ -192,6 +192,12 @@ def test_signals_and_serializers(table: Table) -> None:
     assert arguments == {
         "json": [1], "yaml": [1, None], "msgpack": [1, "é"], "pickle": [{7}, {"size": "x"}],
     }  # fmt: skip
+    for kind in arguments:
+        old, again = (
+            table.run("signals_and_serializers", name) for name in (kind, f"{kind} again")
+        )
+        assert (again.output, again.replayed_from) == (old.output, old.id)
+    assert "<odd x>" in again.output
 
 
 def test_pools_and_brokers(table: Table) -> None:

@@ -167,6 +167,7 @@ def everything(engine: Engine) -> None:
     engine.create(delay=1000)
     engine.create("unheard-of", declared=False)
     engine.cancel(engine.create(**options))
+    engine.revoke(engine.create(**options))
     done, failed = engine.take_one(), engine.take_one()
     assert engine.end(done, data=long) == "ok"
     assert engine.fail(failed) == "ok"

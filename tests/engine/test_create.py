@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.driving import DAY, RETENTION, Engine
@@ -85,6 +87,24 @@ def test_a_process_without_the_task_follows_what_workers_declared(engine: Engine
     run = engine.create("t", declared=False, worker_queue="celery")
     assert engine.read(run).queue == "task/t"
     assert engine.take("w1", worker_queues=("video",))[0].id == run
+
+
+def test_a_worker_queue_that_the_caller_names_counts_before_what_workers_declared(
+    engine: Engine,
+) -> None:
+    def trigger(task: str, *, known: bool) -> str:
+        new = engine.new_run(task, declared=known, worker_queue="slow")
+        new.placement = replace(new.placement, at_given=True)
+        return engine.run(triggering.create_run(engine.scope, new, RETENTION)).id
+
+    ids = [trigger("later", known=known) for known in (True, False)]
+    assert {engine.read(run).status for run in ids} == {RunStatus.PENDING_VERSION}
+    engine.register("w1", ["t", "later"], worker_queues=("video",))
+    engine.register("w2", ["t", "later"], worker_queues=("slow",))
+    ids += [trigger("t", known=known) for known in (True, False)]
+    assert {engine.read(run).queue for run in ids} == {"task/later", "task/t"}
+    assert engine.take("w1", worker_queues=("video",)) == []
+    assert {run.id for run in engine.take("w2", worker_queues=("slow",))} == set(ids)
 
 
 def test_a_task_that_no_worker_declared_gets_a_queue_of_its_own(engine: Engine) -> None:

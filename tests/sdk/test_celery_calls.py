@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
-from celery import Celery
+from celery import Celery, group
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 from celery.result import AsyncResult
 
@@ -24,6 +25,7 @@ from trigger_celery import (
     task,
 )
 from trigger_celery.bridge.celery_options import sort_options
+from trigger_celery.model.ids import run_id_of
 
 
 @dataclass
@@ -118,9 +120,35 @@ def test_times_mean_what_they_mean_to_celery(my_task: Task[Any, Any]) -> None:
     assert runs.retrieve(now.id).sync().status == "QUEUED"
 
 
+@pytest.mark.parametrize("options", [{"expires": -1}, {"expires": 5, "countdown": 10}])
+def test_what_has_expired_before_it_is_sent_is_never_begun(
+    my_task: Task[Any, Any], engine: Engine, options: dict[str, Any]
+) -> None:
+    engine.register(direct=True)
+    assert engine.take() == []
+    run = my_task.apply_async((1,), **options).id
+    engine.clock.advance(11_000)
+    assert engine.take() == []
+    engine.fire()
+    engine.fire()
+    found = runs.retrieve(run).sync()
+    assert (found.status, found.ttl) == ("EXPIRED", "0s")
+
+
 def test_two_times_are_refused(my_task: Task[Any, Any]) -> None:
     with pytest.raises(InvalidOptionError, match="one of countdown, delay"):
         my_task.apply_async((1,), countdown=1, delay=1)
+
+
+@pytest.mark.parametrize(
+    "options", [{"link": "notify"}, {"link_error": [print]}, {"headers": "x"}, {"headers": ["x"]}]
+)
+def test_what_would_only_fail_at_the_end_is_refused_at_once(
+    my_task: Task[Any, Any], options: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidOptionError, match=r"is not a (signature: pass one|dict: pass)"):
+        my_task.apply_async((1,), **options)
+    assert list(runs.list().sync()) == []
 
 
 @pytest.mark.parametrize("name", ["expire", "contdown", "eat"])
@@ -156,6 +184,28 @@ def test_a_cancelled_run_is_revoked(my_task: Task[Any, Any], worker: Engine) -> 
     assert result.state == "REVOKED"
 
 
+def test_celerys_id_and_the_runs_lead_to_each_other(
+    my_task: Task[Any, Any], app: Celery, worker: Engine
+) -> None:
+    app.conf.result_backend = "cache+memory://"
+    named = my_task.apply_async((1,), task_id="order-7")
+    parts = group([my_task.s(1), my_task.s(2)])().results
+    for result in (named, *parts):
+        run = runs.retrieve(result.id).sync()
+        assert (run.celery_task_id, run.id) == (result.id, run_id_of(result.id))
+        assert runs.retrieve(run.id).sync() == runs.retrieve(result).sync()
+    own = my_task.delay(1)
+    assert runs.retrieve(own.id).sync().celery_task_id is None  # it is the run's
+    listed = {run.celery_task_id for run in runs.list().sync().runs}
+    assert listed == {None, "order-7", *(part.id for part in parts)}
+    grant = worker.take_one()
+    assert grant.id == run_id_of("order-7")
+    child = worker.child(grant, worker.new_run("t"))
+    for parent in ("order-7", named, grant.id):
+        assert [run.id for run in runs.list(parent=parent)] == [child]
+        assert [run.id for run in runs.list(root=parent)] == [child]
+
+
 def test_get_waits_for_its_timeout_only(my_task: Task[Any, Any]) -> None:
     with pytest.raises(CeleryTimeoutError):
         my_task.delay(1).get(timeout=0.05)
@@ -178,6 +228,15 @@ def test_eager_mode_runs_here_and_now(my_task: Task[Any, Any], app: Celery) -> N
     app.conf.task_always_eager = True
     assert my_task.delay(7).get() == 7
     assert runs.list().sync().runs == []
+
+
+def test_a_mock_in_the_place_of_send_task_is_called(
+    trigger: TriggerCelery, app: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = Mock(return_value="sent")
+    monkeypatch.setattr(Celery, "send_task", sent)
+    assert app.send_task("old.task", (1,), countdown=10) == "sent"
+    sent.assert_called_once_with("old.task", (1,), countdown=10)
 
 
 def test_a_task_defined_before_the_app_is_bound(registry: None, app: Celery) -> None:

@@ -95,7 +95,7 @@ def test_every_filter(my_task: Task[Any, Any], worker: Engine) -> None:
         ({"machine": "huge"}, "no preset"),
         ({"version": "a b"}, "not a version"),
         ({"batch": "run_1"}, "not the id of a batch"),
-        ({"parent": "x"}, "not the id of a run"),
+        ({"parent": "run_x"}, "not the id of a run"),
         ({"root": 7}, "not the id of a run"),
         ({"bulk_action": "x"}, "not the id of a bulk action"),
         ({"tag": [str(n) for n in range(51)]}, "at most 50"),

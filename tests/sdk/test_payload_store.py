@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -31,6 +32,8 @@ from trigger_celery import (
     tasks,
     wait,
 )
+from trigger_celery.bridge import context
+from trigger_celery.bridge.taking_over import Attempt
 from trigger_celery.engine import attempts, keys, offloading, querying
 from trigger_celery.engine.attempts import Grant
 from trigger_celery.engine.services.bulk_actions import BulkActions
@@ -174,6 +177,50 @@ def test_the_last_payload_of_a_debounced_run_stays_in_redis(engine: Engine, root
     assert (second.id, second.is_cached) == (first.id, True)
     assert runs.retrieve(first).sync().payload == LARGE
     assert not root.exists()
+
+
+def test_what_a_retry_is_called_with(
+    bound: TriggerCelery, app: Celery, root: Path, client: redis.Redis
+) -> None:
+    """`self.retry(args=…)` of a task that was taken over: as large and as stored as a trigger's."""
+    bound.configure(**{**bound.keywords, "manage": ["taken.*"]})
+    engine = Engine(bound.store, client)
+
+    @app.task(name="taken.grows", shared=False)
+    def grows(value: Any) -> Any:
+        return value
+
+    app.finalize()
+    engine.register("w1", ["t", "taken.grows"])
+    result = grows.delay(1)
+    grant = engine.take_one()
+
+    def retry(value: Any) -> None:
+        app.send_task("taken.grows", (value,), task_id=result.id, retries=1, countdown=60)
+
+    attempt = context.current_call.set(Attempt(result.id, 0, (1,), {}))
+    execution = context.current_execution.set(SimpleNamespace(grant=grant))  # type: ignore[arg-type]
+    try:
+        with pytest.raises(PayloadTooLargeError, match="10,485,760"):
+            retry("x" * (10 * 1024 * 1024 + 1))
+        assert runs.retrieve(grant.id).sync().payload == {"args": [1], "kwargs": {}}
+        retry(LARGE)
+    finally:
+        context.current_execution.reset(execution)
+        context.current_call.reset(attempt)
+    [file] = files(root)
+    assert owners(root) == {grant.id}
+    assert runs.retrieve(grant.id).sync().payload == {"args": [LARGE], "kwargs": {}}
+    assert not grant.payload_apart  # for the attempt that follows at once
+    assert json.loads(grant.payload)["json"]["args"][0]["text"] == LARGE["text"]
+    engine.retry(grant, HOUR)
+    engine.clock.advance(HOUR)
+    engine.fire()
+    again = engine.take_one()
+    assert again.payload_type == STORE
+    engine.run(attempts.fetch_payload(engine.scope, again))
+    assert again.payload == file.read_text("utf-8")
+    bound.taken_over.give_back()
 
 
 @pytest.fixture

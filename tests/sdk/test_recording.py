@@ -12,7 +12,8 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 import pytest
-from celery import Celery
+from celery import Celery, signals
+from celery.app.task import Context
 
 from tests.conftest import Environment
 from tests.waiting import wait_until
@@ -120,6 +121,15 @@ def test_the_message_is_the_same_with_and_without_the_line(
     old.tasks["shop.add"].apply_async((1,), {"y": 2}, headers={"mine": "x"}, priority=3)
     made.unbind()
     assert message_on_the_broker(old) == before
+
+
+def test_an_execution_that_a_worker_stopped_for_its_end_is_nothing_that_is_missed(
+    bound: TriggerCelery,
+) -> None:
+    """Celery tells of it as of a retry, but gives no reason."""
+    old = bound.app.tasks["shop.add"]
+    signals.task_retry.send(old, request=Context({"id": "stopped"}), einfo=None)
+    assert bound.unrecorded == 0
 
 
 def test_a_task_may_say_that_it_is_not_recorded(bound: TriggerCelery) -> None:
@@ -281,14 +291,16 @@ def test_no_value_is_too_strange() -> None:
     loop: list[Any] = []
     loop.append(loop)
     for value in (loop, object(), Strange(), {1: 2}, float("inf"), "\ud800", b"\xff", {"a": loop}):
-        packet = made.payload(None, (value,), {"password": value})
+        packet, _ = made.payload(None, (value,), {"password": value})
         json.dumps(packet.data)
         packet.data.encode()
         assert "…" in packet.data or values(packet) is not None
 
 
 def test_one_strange_value_hides_no_other_and_shows_no_secret() -> None:
-    kept = values(RecordedValues(()).payload(None, (1, float("nan")), {"token": "t", "b": {2: 3}}))
+    kept = values(
+        RecordedValues(()).payload(None, (1, float("nan")), {"token": "t", "b": {2: 3}})[0]
+    )
     assert kept["args"] == [1, "nan"]
     assert kept["kwargs"] == {"token": "[redacted]", "b": {"2": 3}}
 
@@ -331,7 +343,7 @@ def test_no_kind_of_value_shows_a_secret() -> None:
     ):  # fmt: skip
         for packet in (
             RecordedValues(()).value(value),
-            RecordedValues(()).payload(None, (value,), {}),
+            RecordedValues(()).payload(None, (value,), {})[0],
         ):
             assert "hunter2" not in packet.data, value
 
@@ -349,12 +361,12 @@ class Mapping:
 
 def test_positional_secrets_are_hidden_in_lists_too() -> None:
     made = RecordedValues(())
-    assert values(made.payload(Paying(), ("me", "a", "b"), {}))["args"] == [
+    assert values(made.payload(Paying(), ("me", "a", "b"), {})[0])["args"] == [
         "me",
         *["[redacted]"] * 2,
     ]
     calls = {"task": {}, "it": [("me", "a"), ("you", None)]}
-    kept = values(made.payload(Mapping(), (), calls, Paying()))["kwargs"]["it"]
+    kept = values(made.payload(Mapping(), (), calls, Paying())[0])["kwargs"]["it"]
     assert kept == [["me", "[redacted]"], ["you", None]]
 
 
@@ -371,7 +383,7 @@ def test_nobody_waits_for_a_value_without_an_end() -> None:
 
 
 def test_large_values_are_cut() -> None:
-    packet = RecordedValues(()).payload(None, ("x" * (MAX_BYTES + 1),), {})
+    packet, _ = RecordedValues(()).payload(None, ("x" * (MAX_BYTES + 1),), {})
     assert len(packet.data) < 10_000
     assert "more characters" in packet.data
 

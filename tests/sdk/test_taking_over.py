@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+from pathlib import Path
 from typing import Any
 
 import pytest
 from celery import Celery
 from celery.result import AsyncResult
+from kombu import Exchange, Queue
+from kombu.exceptions import EncodeError
 
 from tests.deploying import deploy
 from tests.driving import Engine
@@ -45,6 +51,11 @@ def paid(result: AsyncResult[Any]) -> Any:
     return runs.retrieve(result.id).sync()
 
 
+def made() -> list[Any]:
+    """Return the runs that are no records of messages."""
+    return [run for run in runs.list().sync().runs if not run.recorded]
+
+
 def test_a_call_makes_a_run(managed: TriggerCelery, app: Celery) -> None:
     add = make(app, "shop.add")
     managed.taken_over.look()
@@ -58,7 +69,7 @@ def test_a_call_makes_a_run(managed: TriggerCelery, app: Celery) -> None:
 def test_a_name_that_does_not_fit_stays_celerys(managed: TriggerCelery, app: Celery) -> None:
     other = make(app, "mail.add")
     other.delay(1)
-    assert runs.list().sync().runs == []
+    assert made() == []
 
 
 def test_giving_back(managed: TriggerCelery, app: Celery) -> None:
@@ -71,7 +82,7 @@ def test_giving_back(managed: TriggerCelery, app: Celery) -> None:
     assert add.run is before
     assert "apply_async" not in vars(add)
     add.delay(1)
-    assert len(runs.list().sync().runs) == 1
+    assert len(made()) == 1
 
 
 def test_unbinding_takes_everything_back(registry: None, app: Any) -> None:
@@ -119,19 +130,133 @@ def test_a_queue_is_the_worker_queue(managed: TriggerCelery, app: Celery, engine
     assert engine.take_one(worker_queues=("slow",)).task == "shop.add"
 
 
-def test_arguments_that_no_run_can_carry_go_through_the_broker(
-    managed: TriggerCelery, app: Celery, caplog: pytest.LogCaptureFixture
+def test_an_exchange_and_a_routing_key_say_the_queue_too(
+    managed: TriggerCelery, app: Celery, engine: Engine
 ) -> None:
+    """As they do where there is a message: also beside the default queue, which Celery adds."""
+    media, plain = Exchange("media", type="topic"), Exchange("celery")
+    app.conf.task_queues = (
+        Queue("celery", plain, routing_key="celery"),
+        Queue("reports", plain, routing_key="monthly"),
+        Queue("video", media, routing_key="media.video.#"),
+        Queue("image", media, routing_key="*.image"),
+        Queue("all", Exchange("news", type="fanout")),
+    )
+    add = make(app, "shop.add")
+    engine.register(tasks=("shop.add",), worker_queues=tuple(app.amqp.queues))
+    for options, queue_name in (
+        ({"routing_key": "monthly"}, "reports"),
+        ({"exchange": "media", "routing_key": "media.video.long.ones"}, "video"),
+        ({"exchange": "media", "routing_key": "media.video"}, "video"),
+        ({"exchange": media, "routing_key": "media.image"}, "image"),
+        ({"exchange": "news"}, "all"),
+        ({"queue": "video", "routing_key": "media.image"}, "image"),
+        ({"queue": "video", "routing_key": "nobody.knows"}, "video"),
+        ({"exchange": "nowhere", "routing_key": "x"}, "celery"),
+    ):
+        add.apply_async((1,), **options)
+        assert engine.take(worker_queues=(queue_name,)), options
+
+
+def test_times_of_all_kinds(managed: TriggerCelery, app: Celery) -> None:
+    add = make(app, "shop.add")
+    managed.taken_over.look()
+    deploy(managed)
+    for time in (timedelta(minutes=1), "1m"):
+        assert paid(add.apply_async((1,), countdown=time)).status == "DELAYED"
+
+
+def test_the_queue_of_a_call_counts_where_the_task_is_not_known(
+    managed: TriggerCelery, app: Celery, engine: Engine
+) -> None:
+    """Its workers declared another one, which is for calls that name none."""
+    app.conf.task_routes = {"shop.routed": {"queue": "by-route"}}
+    app.conf.task_queues = [
+        *(Queue(name) for name in ("celery", "named", "by-route", "normal")),
+        Queue("keyed", Exchange("shop"), routing_key="shop.key"),
+    ]
+    tasks = ("shop.elsewhere", "shop.routed")
+    engine.register(tasks=tasks, worker_queues=("normal",))
+    calls: list[tuple[str, dict[str, Any], str]] = [
+        ("shop.elsewhere", {}, "normal"),
+        ("shop.elsewhere", {"queue": "named"}, "named"),
+        ("shop.elsewhere", {"exchange": "shop", "routing_key": "shop.key"}, "keyed"),
+        ("shop.routed", {}, "by-route"),
+        ("shop.routed", {"queue": "named"}, "named"),
+    ]
+    for name, options, where in calls:
+        result = app.send_task(name, (1,), **options)
+        assert engine.take_one(worker_queues=(where,)).id == paid(result).id
+
+
+@dataclass
+class Point:
+    x: int
+
+
+class Color(Enum):
+    RED = 1
+
+
+class Name(str):
+    pass
+
+
+@pytest.mark.parametrize("value", [Celery, Point(1), [Point(1)], {1: 2}, Color.RED, Path("a")])
+def test_arguments_that_no_run_can_carry_go_through_the_broker(
+    managed: TriggerCelery, app: Celery, value: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also those that would come back as a dict, or as text: the task is called with what it was."""
     add = make(app, "shop.add", serializer="pickle")
-    add.delay(Celery)
+    add.delay(value)
     assert "is sent through the broker" in caplog.text
-    assert runs.list().sync().runs == []
+    assert made() == []
+
+
+@pytest.mark.parametrize("value", [(1, 2), {"a": [(1,)]}, Name("x"), frozenset({1})])
+def test_what_only_pickle_gives_back_exactly(
+    managed: TriggerCelery, app: Celery, value: Any
+) -> None:
+    make(app, "shop.add", serializer="pickle").delay(value)
+    assert made() == []
+    make(app, "shop.plain").delay(value)
+    assert len(made()) == 1  # JSON makes lists and text of it, too
+
+
+def test_an_object_that_json_does_not_know_is_refused_as_before(
+    managed: TriggerCelery, app: Celery
+) -> None:
+    with pytest.raises(EncodeError, match="Point"):
+        make(app, "shop.add").delay(Point(1))
 
 
 def test_a_task_that_is_not_known_here(managed: TriggerCelery, app: Celery) -> None:
     result = app.send_task("shop.elsewhere", (1,), task_id="abc")
     assert paid(result).payload == {"args": [1], "kwargs": {}}
     assert paid(result).celery_task_id == "abc"
+
+
+class Lookup:
+    """A registry that knows how to find a task, and nothing else."""
+
+    def __init__(self, tasks: Any) -> None:
+        self._found = tasks
+
+    def __getitem__(self, name: str) -> Any:
+        return self._found[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._found
+
+
+def test_a_registry_of_somebodys_own_finds_tasks(
+    managed: TriggerCelery, app: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(app, "shop.add", trigger={"tags": ["known"]})
+    monkeypatch.setattr(app, "_tasks", Lookup(app._tasks))
+    assert not managed.taken_over.takes("other.add")
+    assert paid(app.send_task("shop.add", (1,))).tags == ("known",)
+    assert paid(app.send_task("shop.elsewhere", (1,))).tags == ()
 
 
 def test_options_per_pattern(trigger: TriggerCelery, app: Celery) -> None:

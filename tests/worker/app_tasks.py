@@ -307,7 +307,7 @@ def limited_hard(payload: dict[str, Any]) -> None:
     spend_blocking(payload)
 
 
-@task(id="limited-soft")
+@task(id="limited-soft", retry=QUICK)
 def limited_soft(payload: dict[str, Any]) -> None:
     note("begin")
     spend_blocking(payload)

@@ -14,6 +14,10 @@ import pytest
 from billiard import common as billiard_common
 from billiard.pool import ApplyResult, ThreadPool
 from celery import Celery, states
+from celery.app.task import Context
+from celery.concurrency.asynpool import AsynPool
+from celery.concurrency.solo import TaskPool as SoloTaskPool
+from celery.concurrency.thread import TaskPool as ThreadTaskPool
 from celery.exceptions import WorkerLostError
 from celery.result import AsyncResult
 from celery.worker import state
@@ -80,6 +84,15 @@ def test_ident_functions_of_the_stacks_can_be_replaced(plain: Any) -> None:
             internals.current_job.reset(token)
     finally:
         _state._task_stack.__ident_func__ = before
+
+
+def test_a_task_can_be_acted_for(app: Celery, plain: Any) -> None:
+    request = Context({"id": "acted"})
+    with internals.acting_as(plain, request):
+        assert app.current_worker_task is plain
+        assert plain.request.id == "acted"
+    assert app.current_worker_task is None
+    assert plain.request.id is None
 
 
 # celery.app.trace
@@ -175,6 +188,16 @@ def test_a_request_goes_through_the_sets_of_the_worker(request_: Any) -> None:
     assert request_._eventer.sent == ["task-received", "task-started", "task-succeeded"]
 
 
+def test_a_pool_that_cannot_stop_a_task_is_no_error(request_: Any) -> None:
+    """On solo it would come up in the code of the task, on threads end the worker in the middle."""
+    request_.on_accepted(7, time.monotonic())
+    for pool in (ThreadTaskPool(1), SoloTaskPool(1)):
+        with pytest.raises(NotImplementedError):
+            pool.terminate_job(7, "TERM")
+        request_.cancel(pool)
+    assert request_.cancelled
+
+
 def test_a_failure_and_a_retry_of_a_request(request_: Any) -> None:
     for problem, event in ((ValueError("no"), "task-failed"),
                            (internals.Retry(exc=ValueError("no"), when=1.0), "task-retried")):  # fmt: skip
@@ -232,11 +255,19 @@ def test_consumed_queues(app: Celery) -> None:
 def test_the_autoscaler_can_be_asked() -> None:
     assert list(inspect.signature(Autoscaler.maybe_scale).parameters)[1:] == ["req"]
     asked: list[int] = []
-    internals.scale(
-        SimpleNamespace(autoscaler=SimpleNamespace(maybe_scale=lambda: asked.append(1)))
-    )
-    internals.scale(SimpleNamespace(autoscaler=None))
+    autoscaler = SimpleNamespace(maybe_scale=lambda: asked.append(1))
+    growing, fixed = SimpleNamespace(grow=len, num_processes=1), SimpleNamespace(num_processes=2)
+    internals.scale(SimpleNamespace(autoscaler=autoscaler, pool=growing))
+    internals.scale(SimpleNamespace(autoscaler=None, pool=growing))
     assert asked == [1]
+    threads = SimpleNamespace(autoscaler=autoscaler, pool=fixed, max_concurrency=6)
+    internals.scale(threads)
+    assert asked == [1]
+    assert internals.most_at_once(threads) == 2
+    assert internals.most_at_once(SimpleNamespace(pool=growing, max_concurrency=6)) == 6
+    assert {pool: hasattr(pool, "grow") for pool in (ThreadTaskPool, SoloTaskPool)} == {
+        ThreadTaskPool: False, SoloTaskPool: False,
+    }  # fmt: skip
 
 
 # billiard
@@ -261,6 +292,31 @@ def test_a_pool_forgets_a_job() -> None:
     assert issubclass(ThreadPool, object)
 
 
+@pytest.mark.processes
+def test_a_pool_keeps_what_its_process_has_got() -> None:
+    """The flush comes before the process has said that it has begun."""
+    hub = Hub()
+    pool = AsynPool(processes=1, threads=False, synack=False)
+    try:
+        pool.register_with_event_loop(hub)
+        loop, ends = hub.create_loop(), []
+        wait_until(lambda: next(loop) or pool._fileno_to_inq, "its process is up")
+        result = pool.apply_async(abs, (-7,), callback=ends.append)
+        internals.keep_once_sent(result)
+        waiting = pool.apply_async(abs, (-8,))  # the process has its hands full
+        internals.keep_once_sent(waiting)
+        wait_until(lambda: result._write_to or next(loop), "it is sent")
+        assert not result.accepted()
+        pool.flush()
+        assert (internals.dropped(result), internals.dropped(waiting)) == (False, True)
+        wait_until(lambda: next(loop) or ends, "its end is told")
+        assert ends == [7]
+    finally:
+        pool.terminate()
+        pool.join()
+        hub.close()
+
+
 def test_cause_unwraps_what_pools_wrap() -> None:
     problem = ValueError("no")
     try:
@@ -268,6 +324,8 @@ def test_cause_unwraps_what_pools_wrap() -> None:
     except ValueError:
         info = internals.ExceptionInfo()
     assert internals.cause(info) is problem
+    assert internals.as_failure(info) is info
+    assert internals.cause(internals.as_failure(problem)) is problem
     assert isinstance(internals.cause("text"), RuntimeError)
 
 

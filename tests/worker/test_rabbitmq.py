@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -88,6 +89,31 @@ def test_what_was_revoked_is_cancelled(api: Api, old: OldProject) -> None:
     ours = api.ours.double.apply_async((1,), countdown=600)
     ours.revoke()
     assert ours.state == "REVOKED"
+
+
+def test_garbage_is_thrown_away(api: Api, old: OldProject) -> None:
+    """Bytes and headers of all kinds; in Redis there are more, see `tests/faults`."""
+    worker = api.deployment.workers[0]
+    headers = {"task": "plain.add", "id": "garbage", "root_id": "garbage"}
+    pickle = {"content_type": "application/x-python-serialize", "content_encoding": "binary"}
+    kinds: list[tuple[bytes, dict[str, Any], str]] = [
+        (b"\xff\xfe", {"content_type": "application/json", "headers": headers}, "Can't decode"),
+        (b"[" * 100_000, {"content_type": "application/json", "headers": headers}, "Can't decode"),
+        (b"\x80\x04N.", {**pickle, "headers": headers}, "invalid task message"),
+        (b"[]", {"content_type": "application/x-nothing", "headers": headers}, "invalid task"),
+        (b'"hello"', {"content_type": "application/json"}, "unknown message"),
+        (b"[]", {"headers": {"task": "os.system", "id": "x"}}, "unregistered task"),
+    ]
+    before = len(worker.log)
+    with api.app.connection_for_write() as connection, connection.Producer() as producer:
+        for body, options, _ in kinds:
+            given = {"content_type": "text/plain", "content_encoding": "utf-8", **options}
+            producer.publish(body, routing_key="celery", **given)
+    assert api.plain.add.delay(1, 2).get(timeout=PATIENCE) == 3
+    log = worker.log[before:]
+    for _, _, said in kinds:
+        assert said in log
+    assert old.get("garbage") is None
 
 
 def test_a_beat_publishes(api: Api) -> None:

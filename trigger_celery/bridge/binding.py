@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from trigger_celery import telemetry
 from trigger_celery.bridge import celery_task, context, precedence
 from trigger_celery.bridge.celery_calls import CeleryCalls
+from trigger_celery.bridge.listening import leave, listen
 from trigger_celery.bridge.recorder import Recorder
 from trigger_celery.bridge.registry import REGISTRY, TaskDefinition
 from trigger_celery.bridge.run_log import LogSender
+from trigger_celery.bridge.spawned_processes import SpawnedProcess
 from trigger_celery.bridge.taking_over import TakenOver
+from trigger_celery.bridge.task_ids import leave_parts_of_canvas, name_parts_of_canvas
 from trigger_celery.bridge.worker_options import add_worker_options, remove_worker_options
 from trigger_celery.engine import keys
 from trigger_celery.engine.triggering import Placement
@@ -66,6 +69,7 @@ class TriggerCelery:
         self.taken_over = TakenOver(self, self.calls)
         """Celery tasks whose calls make runs."""
         self._recorder = Recorder(self)
+        self._spawned = SpawnedProcess(self)
         if app is not None:
             self.init_app(app)
 
@@ -83,8 +87,10 @@ class TriggerCelery:
         context.bind(self)
         REGISTRY.on_task(self._register)
         self.calls.install()
+        name_parts_of_canvas()
         self._recorder.connect()
-        app.on_after_finalize.connect(self._look, weak=False)
+        self._spawned.connect()
+        listen(app.on_after_finalize, self._look)
         if getattr(app, "finalized", False):
             self._look()
 
@@ -98,9 +104,12 @@ class TriggerCelery:
     def unbind(self) -> None:
         """Take the binding back: the app is a plain Celery app again, its tasks stay registered."""
         self._recorder.disconnect()
+        self._spawned.disconnect()
         context.unbind(self)
         self.calls.uninstall()
-        self.app.on_after_finalize.disconnect(self._look)
+        if not context.bound():
+            leave_parts_of_canvas()
+        leave(self.app.on_after_finalize, self._look)
         self.taken_over.give_back()
         REGISTRY.off_task(self._register)
         self.app.steps["worker"].discard(WORKER_STEP)
@@ -195,6 +204,13 @@ class TriggerCelery:
         """How many facts of Celery tasks this process could not record: the store was away too long."""
         return self._recorder.sender.dropped
 
+    def flush_recorded(self) -> None:
+        """Wait until what this process sent and executed so far is recorded, 2 seconds at most.
+
+        Does not wait while the store is away.
+        """
+        self._recorder.sender.flush()
+
     @property
     def telemetry(self) -> Telemetry | None:
         """What records traces and metrics, or None while nobody listens.
@@ -258,7 +274,7 @@ def _leave_scheduler(app: Any) -> None:
         app.conf.pop("beat_scheduler", None)
 
 
-_OWN = frozenset({"_app", "_registrar", "_recorder", "calls", "taken_over"})
+_OWN = frozenset({"_app", "_registrar", "_recorder", "_spawned", "calls", "taken_over"})
 """What belongs to a binding whatever its settings are."""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from trigger_celery.bridge import context
 from trigger_celery.bridge.celery_options import Sorted, sort_options
@@ -19,6 +19,7 @@ from trigger_celery.bridge.placing import asked
 from trigger_celery.bridge.registry import REGISTRY, TaskDefinition
 from trigger_celery.bridge.request import build_run
 from trigger_celery.bridge.result import RunResult, result_class, result_of_run
+from trigger_celery.bridge.sending_once import POSITIONAL, is_sent_once, send_once
 from trigger_celery.bridge.tracing import send, sent_flow
 from trigger_celery.engine.admission import Extras
 from trigger_celery.engine.codec import dump_error, dump_links
@@ -29,14 +30,6 @@ from trigger_celery.model.run import RunError
 
 if TYPE_CHECKING:
     from trigger_celery.bridge.binding import TriggerCelery
-
-_POSITIONAL: Final = (
-    "name", "args", "kwargs", "countdown", "eta", "task_id", "producer", "connection", "router", "result_cls", "expires",
-    "publisher", "link", "link_error", "add_to_parent", "group_id", "group_index", "retries",
-    "chord", "reply_to", "time_limit", "soft_time_limit", "root_id", "parent_id", "route_name",
-    "shadow", "chain", "task_type", "replaced_task_nesting",
-)  # fmt: skip
-"""Parameters of Celery's `send_task`, in its order."""
 
 
 @dataclass(slots=True)
@@ -51,6 +44,8 @@ class Call:
     """Whether the run's end is to be told to the result backend, unless the call says otherwise."""
     worker_queue: str = ""
     """The Celery queue whose workers execute the run; empty: that of the task."""
+    is_given: bool = False
+    """The call names it: it counts, whatever workers say of the task."""
 
 
 class CeleryCalls:
@@ -85,11 +80,18 @@ class CeleryCalls:
         if self._results is not None and vars(app).get("AsyncResult") is self._results:
             app.AsyncResult = self._plain_results
 
+    def send(self, *given: Any, **options: Any) -> Any:
+        """Send a message; from the code of a run once, also when that is executed again."""
+        scope = context.current_scope.get()
+        if scope is None or len(context.bound()) > 1 or not is_sent_once(scope):
+            return self.send_plain(*given, **options)
+        return send_once(self._trigger, scope.durable, self.send_plain, given, options)
+
     def send_plain(self, *given: Any, **options: Any) -> Any:
         """Send a message, as Celery does."""
         app: Any = self._trigger.app
-        plain = self._before or type(app).send_task.__get__(app)
-        token = context.sending.set(self._trigger)
+        plain = self._before or _own_of(app)
+        token = context.sending.set((self._trigger, options))
         try:
             return plain(*given, **options)
         finally:
@@ -104,8 +106,8 @@ class CeleryCalls:
         taken = self._trigger.taken_over
         ours = definition is not None and definition.plain is None
         if not ours and not taken.takes(name):
-            return self.send_plain(*given, **options)
-        options.update(zip(_POSITIONAL, given, strict=False))
+            return self.send(*given, **options)
+        options.update(zip(POSITIONAL, given, strict=False))
         args, kwargs = options.pop("args", None), options.pop("kwargs", None)
         del options["name"]
         if definition is not None and ours:
@@ -141,12 +143,15 @@ class CeleryCalls:
         if problem is not None:
             run.failed = dump_error(RunError.of(problem))
         durable = current_durable()
-        origin = NOWHERE
+        origin, before = NOWHERE, False
         if durable is not None:
             origin = self._place(durable, run, task_id)
+            before = bool(task_id) and durable.knows(origin.path)
         elif run.extras is not None and run.extras.celery and "parent_id" in call.options.side:
             origin = _origin_of(call.options.side)
-        if durable is None or not (task_id and durable.knows(origin.path)):
+        if durable is not None and before:
+            task_id = durable.found_at(origin.path) or task_id
+        else:
             sent = send(trigger, origin, origin.path, (run,))
             made_at = origin if sent is None else sent.origin
             flow = create_run(trigger.scope, run, trigger.settings.run_retention, made_at)
@@ -162,6 +167,8 @@ class CeleryCalls:
         path, _ = durable.begin(what)
         if not task_id:
             run.id = durable.id_of("run", path)
+        elif run.extras is None or not run.extras.may_find:
+            what = f"{what}\x1f{task_id}"  # a replay may give another
         return durable.origin(path, what)
 
     def _run_of(self, call: Call) -> tuple[NewRun, str]:
@@ -174,15 +181,21 @@ class CeleryCalls:
             run.id = run_id_of(replaced_id(task_id, side.get("replaced_task_nesting", 0)))
         if options.max_duration_ms is not None:
             run.placement = replace(run.placement, max_duration_ms=options.max_duration_ms)
-        if call.worker_queue and call.worker_queue != run.placement.worker_queue:
-            run.placement = replace(run.placement, worker_queue=call.worker_queue)
-        if not (side or options.ttl_ms is not None):
+        queue, place = call.worker_queue, run.placement
+        if queue and (queue != place.worker_queue or (call.is_given and not place.declared)):
+            run.placement = replace(place, worker_queue=queue, at_given=call.is_given)
+        if not (side or options.ttl_ms is not None or options.shown):
             return run, task_id
         place = run.placement
         extras = run.extras = run.extras or Extras(place.ttl_ms, place.machine)
         if options.ttl_ms is not None:
             extras.ttl_ms = options.ttl_ms
             extras.own |= {"ttl"}
+        again = context.replaying.get()
+        if again is not None and again.task_id == task_id:
+            extras.replay_of, extras.bulk = again.run_id, again.bulk
+        if options.shown:
+            extras.shown = options.shown
         if side:
             extras.task_id = "" if task_id == run.id else task_id
             extras.celery = dump_side(side, self._flag(call, side))
@@ -200,9 +213,12 @@ class CeleryCalls:
         return "c" if call.definition is None or call.definition.plain is None else "r"
 
     def _with_parent(self, options: Sorted) -> Side:
-        """Return what Celery says of the run, with the old task that makes it as its parent."""
+        """Return what Celery says of the run, with the task that makes it as its parent.
+
+        A run that makes it is the parent anyhow. It is named as Celery names it, if there is a side.
+        """
         side = dict(options.side)
-        if current_durable() is not None or options.has_parent:
+        if options.has_parent or (current_durable() is not None and not side):
             return side
         parent = self._trigger.app.current_worker_task
         if parent is not None and parent.request.id:
@@ -214,6 +230,12 @@ class CeleryCalls:
         parent = self._trigger.app.current_worker_task
         if parent is not None and options.add_to_parent:
             parent.add_trail(result)
+
+
+def _own_of(app: Any) -> Any:
+    """Return the `send_task` of the app's class. A mock that stands there takes no `self`."""
+    plain = type(app).send_task
+    return plain.__get__(app) if hasattr(plain, "__get__") else plain
 
 
 def _is_continuation(side: Side) -> bool:

@@ -12,6 +12,7 @@ from trigger_celery.bridge.celery_side import REQUEST_NAMES, Side, side_of
 from trigger_celery.bridge.celery_times import in_utc
 from trigger_celery.bridge.celery_words import TRIGGER_WORDS, meant
 from trigger_celery.bridge.request import OPTIONS
+from trigger_celery.engine.admission import SHOWN
 from trigger_celery.errors import InvalidOptionError, UnknownOptionError
 from trigger_celery.model.duration import parse_delay
 
@@ -19,15 +20,19 @@ TIMES: Final = ("countdown", "eta")
 LIMITS: Final = ("time_limit", "soft_time_limit")
 OF_MESSAGES: Final = frozenset(
     {
-        "add_to_parent", "argsrepr", "chunked", "compression", "connection", "content_encoding",
+        "add_to_parent", "app_id", "chunked", "cluster_id", "compression", "connection", "content_encoding",
         "content_type", "correlation_id", "declare", "delivery_mode", "exchange", "exchange_type",
-        "expiration", "ignore_queue_type", "immediate", "kwargsrepr", "mandatory", "origin",
+        "expiration", "ignore_queue_type", "immediate", "mandatory", "origin",
         "producer", "publisher", "result_cls", "retry", "retry_policy", "route_name", "router",
         "routing_key", "serializer", "task_type", "timeout", "confirm_timeout", "message_id",
-        "interval", "max_retries",
+        "interval", "max_retries", "properties", "timestamp", "type", "user_id", "MessageDeduplicationId",
+        "MessageGroupId",
     }
 )  # fmt: skip
 """Options of a message's way through the broker, which a run does not take: accepted, without effect."""
+
+OVER: Final = -1
+"""The TTL of a run that has expired before it is made: it is never begun."""
 
 WARNED: Final = ("exchange", "routing_key")
 """Of these, those that say where a task is executed: their user is told."""
@@ -44,6 +49,7 @@ class Sorted:
     has_parent: bool
     """Whether the call names the task it belongs to; None of them: the one it is made in."""
     add_to_parent: bool
+    shown: dict[str, str]
 
 
 def sort_options(task_id: str, given: Mapping[str, Any], *, warn: bool = True) -> Sorted:
@@ -66,6 +72,7 @@ def sort_options(task_id: str, given: Mapping[str, Any], *, warn: bool = True) -
             name in REQUEST_NAMES
             or name in OF_MESSAGES
             or name in LIMITS
+            or name in SHOWN
             or name == "expires"
             or name in stamps
         ):
@@ -84,11 +91,12 @@ def sort_options(task_id: str, given: Mapping[str, Any], *, warn: bool = True) -
         _duration_ms(task_id, options),
         "parent_id" in options,
         bool(options.get("add_to_parent", True)),
+        {name: str(options[name]) for name in SHOWN if name in options},
     )
 
 
 def _unknown(task_id: str, name: str) -> UnknownOptionError:
-    known = [*OPTIONS, *TIMES, *LIMITS, "expires", *REQUEST_NAMES]
+    known = [*OPTIONS, *TIMES, *LIMITS, "expires", *SHOWN, *REQUEST_NAMES]
     return UnknownOptionError(
         f"apply_async of {task_id!r} has no option {name!r}."
         f"{meant(name, known, TRIGGER_WORDS)} It takes those of Celery and the trigger "
@@ -127,7 +135,7 @@ def _until(at_ms: float) -> int:
 
 
 def _ttl_ms(task_id: str, expires: Any, wait_ms: int) -> int | None:
-    """Return how long a run may wait to be begun once it is due. What has expired is 1 ms."""
+    """Return how long a run may wait to be begun once it is due; OVER when that has passed already."""
     if expires is None:
         return None
     if isinstance(expires, str):
@@ -145,7 +153,7 @@ def _ttl_ms(task_id: str, expires: Any, wait_ms: int) -> int | None:
         raise InvalidOptionError(
             f"apply_async of {task_id!r}: expires={expires!r:.60} is neither seconds nor a date"
         )
-    return max(1, left - wait_ms)
+    return left - wait_ms if left > wait_ms else OVER
 
 
 def _duration_ms(task_id: str, options: Mapping[str, Any]) -> int | None:

@@ -37,13 +37,16 @@ REQUEST_NAMES: Final[Mapping[str, str]] = {
 CANVAS: Final = ("callbacks", "errbacks", "chain", "chord")
 """What Celery's tracer would go on with. It goes on from the final run instead."""
 
+REQUEUED: Final = "requeued"
+"""How often an attempt gave the run back with `Reject(requeue=True)`: to Celery, no retry."""
+
 _LISTS: Final = frozenset({"link", "link_error"})
 
 Side = dict[str, Any]
 
 
 def side_of(options: Mapping[str, Any]) -> Side:
-    """Return what is kept of these options; what is empty is not."""
+    """Return what is kept of these options; what is empty is not. Raises InvalidOptionError."""
     side: Side = {}
     if not options:
         return side
@@ -51,6 +54,8 @@ def side_of(options: Mapping[str, Any]) -> Side:
         value = options.get(option)
         if option in _LISTS and value is not None and not isinstance(value, list | tuple):
             value = [value]
+        if value:
+            _check(option, value)
         if value is not None and value != [] and value != {} and value != "":
             side[name] = value
     stamps = side.get("stamped_headers")
@@ -61,6 +66,18 @@ def side_of(options: Mapping[str, Any]) -> Side:
     if not side.get("retries"):
         side.pop("retries", None)
     return side
+
+
+def _check(option: str, value: Any) -> None:
+    """Refuse here what would only fail at the end of the run, with nobody there to be told."""
+    if option in _LISTS:
+        wrong = next((one for one in value if not isinstance(one, Mapping)), None)
+        if wrong is not None:
+            raise InvalidOptionError(
+                f"{option}={wrong!r:.60} is not a signature: pass one, for example {option}=notify.s()"
+            )
+    elif option == "headers" and not isinstance(value, Mapping):
+        raise InvalidOptionError(f"headers={value!r:.60} is not a dict: pass {{'name': value}}")
 
 
 def goes_on(side: Side) -> bool:

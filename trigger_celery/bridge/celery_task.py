@@ -18,6 +18,7 @@ from celery.exceptions import Ignore, ImproperlyConfigured, QueueNotFound
 from trigger_celery.bridge import context
 from trigger_celery.bridge.celery_calls import payload_of
 from trigger_celery.bridge.celery_side import CANVAS
+from trigger_celery.bridge.listening import listen
 from trigger_celery.bridge.registry import REGISTRY, TaskDefinition
 from trigger_celery.bridge.result import RunBackend, RunResult
 from trigger_celery.errors import StoreError
@@ -35,7 +36,7 @@ class TaskRegistrar:
         self._app: Any = app
         self._waiting: dict[str, TaskDefinition] = {}
         self._task_class: type | None = None
-        app.on_after_finalize.connect(self._register_waiting, weak=False)
+        listen(app.on_after_finalize, self._register_waiting)
 
     def register(self, definition: TaskDefinition) -> None:
         """Register the definition under its id; a later one with the same id replaces it."""
@@ -187,6 +188,17 @@ def _task_class(app: Celery) -> type:
             return group([self.starmap(part) | together for part in parts], app=self.app)
 
     return RunTask
+
+
+def registered(app: Any, name: str) -> Any:
+    """Return the app's task of that name, or None. Does not finalize the app, as `app.tasks` would.
+
+    A registry of somebody's own may have no `get`.
+    """
+    try:
+        return app._tasks[name]
+    except KeyError:
+        return None
 
 
 def routed_queue(app: Celery, task_id: str) -> str:

@@ -16,10 +16,13 @@ from trigger_celery.errors import NotBoundError
 from trigger_celery.model.machine import PRESETS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from trigger_celery.bridge.belongings import Belongings
     from trigger_celery.bridge.binding import TriggerCelery
     from trigger_celery.bridge.durable import Scope
     from trigger_celery.bridge.registry import TaskDefinition
+    from trigger_celery.bridge.sending_again import Replayed
     from trigger_celery.bridge.taking_over import Attempt
 
 
@@ -225,8 +228,16 @@ current_call: ContextVar[Attempt | None] = ContextVar("trigger_call", default=No
 
 current_span: ContextVar[OpenSpan | None] = ContextVar("trigger_span", default=None)
 
-sending: ContextVar[TriggerCelery | None] = ContextVar("trigger_sending", default=None)
-"""The binding whose app sends a message: Celery's signals of publishing do not name the app."""
+sending: ContextVar[tuple[TriggerCelery, Mapping[str, Any]] | None] = ContextVar(
+    "trigger_sending", default=None
+)
+"""The binding whose app sends a message, and its options: Celery's signals of publishing do not tell."""
+
+replaying: ContextVar[Replayed | None] = ContextVar("trigger_replaying", default=None)
+"""The call that repeats a recorded run; see `sending_again.py`."""
+
+named_ids: ContextVar[Iterator[str] | None] = ContextVar("trigger_named_ids", default=None)
+"""The task ids of what follows a final run; see `task_ids.py`."""
 
 _bound: list[TriggerCelery] = []
 _lock = threading.Lock()

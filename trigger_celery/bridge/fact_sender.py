@@ -1,8 +1,9 @@
 """Facts of recorded runs, on their way to the store.
 
 A publish or a task adds to a bounded buffer, which takes microseconds. One thread per process sends what
-is in it, all at once, a tenth of a second after the first. So neither a slow store nor one that is down
-delays a task or breaks it: what does not fit is dropped, counted and logged.
+is in it: at once when a message was published or a task has ended, but at most every tenth of a second, and
+then all together. So neither a slow store nor one that is down delays a task or breaks it: what does not
+fit is dropped, counted and logged.
 """
 
 from __future__ import annotations
@@ -73,10 +74,12 @@ class FactSender:
         self._lock = threading.RLock()
         self._facts: list[Fact] = []
         self._shown: dict[str, str] = {}
+        self._flushes: list[threading.Event] = []
         self._bytes = 0
         self._untold = 0
         self._told_at = 0.0
-        self._away = False
+        self._away = self._soon = False
+        self._sent_at = 0.0
         self._wake = threading.Event()
         self._hurry = threading.Event()
         self._idle = threading.Event()
@@ -101,7 +104,17 @@ class FactSender:
                 return
             self._facts.append(fact)
             self._bytes += size
+            if fact.kinds != "s":
+                self._quicken()
             self._rouse()
+
+    def _quicken(self) -> None:
+        """Let what is there be sent at once, if nothing was lately. A start waits for its end."""
+        if time.monotonic() - self._sent_at >= INTERVAL and not (
+            self._away or self._hurry.is_set()
+        ):
+            self._soon = True
+            self._hurry.set()
 
     def _rouse(self) -> None:
         if not self._wake.is_set():
@@ -135,6 +148,7 @@ class FactSender:
             if not fact.taken and room:
                 recording.ended(fact, now, detail, body)
                 self._bytes += len(body)
+                self._quicken()
                 return
         later = Fact(
             fact.run_id, "e", fact.position, now,
@@ -172,6 +186,21 @@ class FactSender:
             return
         self._thread = thread
         atexit.register(self.close)
+
+    def flush(self, patience: float = PATIENCE) -> None:
+        """Send now what is there, and wait for that; not if the store is away."""
+        if self._thread is None or self._pid != os.getpid() or self._away:
+            return
+        sent = threading.Event()
+        with self._lock:
+            self._flushes.append(sent)
+            self._rouse()
+        self._hurry.set()
+        self._wake.set()
+        if not sent.wait(patience):
+            with self._lock:
+                self._flushes = [one for one in self._flushes if one is not sent]
+        self._hurry.clear()
 
     def close(self, patience: float | None = None) -> None:
         """Send what is left, but do not wait long: the process ends."""
@@ -212,7 +241,12 @@ class FactSender:
             self._wake.wait(every if self.open else None)
             self._hurry.wait(pause)
             self._wake.clear()
-            due = time.monotonic() - renewed >= every
+            with self._lock:
+                if self._soon:
+                    self._soon = False
+                    self._hurry.clear()
+            self._sent_at = time.monotonic()
+            due = self._sent_at - renewed >= every
             try:
                 self._send(due)
                 pause = INTERVAL
@@ -243,6 +277,7 @@ class FactSender:
         with self._lock:
             facts = self._facts[:]
             shown = dict(self._shown)
+            flushes = self._flushes[:]
             dropped = self._untold
             for fact in facts:
                 fact.taken = True
@@ -262,6 +297,10 @@ class FactSender:
         elif calls:
             self._own_store().send(*calls)
         self._done(facts, dropped)
+        with self._lock:
+            self._flushes = [one for one in self._flushes if one not in flushes]
+        for sent in flushes:
+            sent.set()
 
     def _send_shown(self, calls: list[Call], shown: dict[str, str], begun: set[str]) -> None:
         """Send metadata as well, then fold in what has gathered."""

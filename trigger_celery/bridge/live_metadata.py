@@ -135,6 +135,11 @@ class LiveMetadata:
         if pending.bytes > _HURRY_AT:
             SENDER.hurry()
 
+    def refuse(self, what: str) -> None:
+        """Note that a change is not made, as what it makes would be too large."""
+        with self._lock:
+            self._refuse(what)
+
     def _refuse(self, what: str) -> None:
         self._refused += 1
         if self._refused == 1:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+from kombu.exceptions import ContentDisallowed
 
 from trigger_celery.bridge.celery_times import due_in
 from trigger_celery.engine.recording import published_detail
 from trigger_celery.model.recorded import BEYOND_VISIBILITY, CHORD_WITHOUT_RESULT
+from trigger_celery.model.run_error import RunError
 
 if TYPE_CHECKING:
     from trigger_celery.bridge.binding import TriggerCelery
@@ -21,6 +25,50 @@ VISIBILITY: Final[Mapping[str, float]] = {
 """Seconds until these brokers deliver a message again that is not acknowledged, unless configured."""
 
 _MAX_PLACES = _MAX_TOLD = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why a worker throws a message away without executing its task."""
+
+    code: str
+    reason: str
+    hint: str
+
+    def note(self, worker: str) -> str:
+        """Return it in a line."""
+        return f"rejected by worker {worker}: {self.reason}"
+
+    def error(self, worker: str) -> RunError:
+        """Return it as the error of the run."""
+        return RunError.internal(self.code, f"{self.note(worker)}. {self.hint}")
+
+
+def not_registered(task: object) -> Rejection:
+    """Return why a message is thrown away whose task the worker does not know."""
+    return Rejection(
+        "TASK_NOT_REGISTERED",
+        "not registered",
+        f"It does not know the task {task!r} and has thrown the message away. Let that worker import "
+        "the module of the task (imports, include, autodiscover_tasks), or send the task to a queue "
+        "whose workers do (queue=, task_routes)",
+    )
+
+
+def invalid(problem: Exception | None) -> Rejection:
+    """Return why a message is thrown away that the worker does not take."""
+    kind = type(problem).__name__ if problem is not None else "no message of a task"
+    refused = isinstance(problem, ContentDisallowed)
+    return Rejection(
+        "TASK_MESSAGE_REJECTED",
+        f"invalid ({kind})",
+        f"It has thrown the message away: {problem}. "
+        + (
+            "Let accept_content of the worker name the serializer of the message"
+            if refused
+            else "Whoever sent it has to send it otherwise"
+        ),
+    )
 
 
 class Messages:

@@ -17,7 +17,8 @@ from trigger_celery.model.task_options import MAX_METADATA_BYTES
 logger = logging.getLogger("trigger_celery.recording")
 
 _NAME = "update_state"
-_GIVEN = ("task_id", "state", "meta")
+GIVEN = ("task_id", "state", "meta")
+"""What `update_state` takes, in its order."""
 
 
 class RecordedStates:
@@ -59,7 +60,7 @@ class RecordedStates:
         def update_state(*args: Any, **kwargs: Any) -> Any:
             answer = said(*args, **kwargs)
             try:
-                self._note(task, **{**dict(zip(_GIVEN, args, strict=False)), **kwargs})
+                self._note(task, **{**dict(zip(GIVEN, args, strict=False)), **kwargs})
             except Exception:
                 logger.debug("a state cannot be recorded", exc_info=True)
             return answer
@@ -74,7 +75,7 @@ class RecordedStates:
         )
         if execution is None or execution.said:
             return
-        text = self._document(state, meta)
+        text = state_document(self._values, state, meta)
         if text is not None and size_of(text) <= MAX_METADATA_BYTES:
             self._sender.show(execution, text)
         elif task.name not in self._told:
@@ -85,13 +86,14 @@ class RecordedStates:
                 extra={"action": "metadata_refused", "run_id": execution.fact.run_id, "count": 1},
             )
 
-    def _document(self, state: Any, meta: Any) -> str | None:
-        """Return what was said as a JSON document: meta, and the state beside it."""
-        shown = dict(meta) if isinstance(meta, Mapping) else {} if meta is None else {"meta": meta}
-        if state is not None:
-            shown.setdefault("state", state)
-        packet = self._values.value(shown)
-        if packet.type == JSON:
-            return packet.data
-        # Dates and their like are shown as JSON has them; of what is too large only a text was left.
-        return dump_json(json.loads(packet.data)["json"]) if packet.type == SUPER_JSON else None
+
+def state_document(values: RecordedValues, state: Any, meta: Any) -> str | None:
+    """Return what was said by `update_state` as a JSON document: meta, and the state beside it."""
+    shown = dict(meta) if isinstance(meta, Mapping) else {} if meta is None else {"meta": meta}
+    if state is not None:
+        shown.setdefault("state", state)
+    packet = values.value(shown)
+    if packet.type == JSON:
+        return packet.data
+    # Dates and their like are shown as JSON has them; of what is too large only a text was left.
+    return dump_json(json.loads(packet.data)["json"]) if packet.type == SUPER_JSON else None

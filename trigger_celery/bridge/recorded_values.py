@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
+from operator import is_
 from typing import Any, Final
 
+from trigger_celery.model.message import Exactness
 from trigger_celery.model.packet import TEXT, Packet, encode
-from trigger_celery.model.redaction import HIDDEN, Redaction, key_name
+from trigger_celery.model.redaction import HIDDEN, Redaction, attributes_of, key_name
 
 logger = logging.getLogger("trigger_celery.recording")
 
@@ -21,6 +23,7 @@ MAX_WHOLE: Final = 200_000
 MAX_PIECES: Final = 5_000
 PIECES_OF_AN_OBJECT: Final = 50
 _SMALL: Final = (int, float, type, type(None))
+_PLAIN: Final = (str, bytes, *_SMALL)
 
 
 class RecordedValues:
@@ -30,19 +33,75 @@ class RecordedValues:
         self._redaction = Redaction(names)
         self._secrets: dict[object, tuple[slice, ...]] = {}
 
-    def payload(self, task: Any, args: Any, kwargs: Any, inner: Any = None) -> Packet:
-        """Return the payload `{"args": […], "kwargs": {…}}`. *task* may be None.
+    def payload(
+        self, task: Any, args: Any, kwargs: Any, inner: Any = None
+    ) -> tuple[Packet, Exactness]:
+        """Return the payload `{"args": […], "kwargs": {…}}`, and how exact it is. *task* may be None.
 
+        WHOLE is what JSON or its like would make of the arguments, LOST what shows them otherwise.
         *inner*: the task that a `celery.map`, `celery.starmap` or `celery.chunks` calls.
         """
         try:
-            named = dict(kwargs or {})
-            listed = self._hidden(task, list(args or ()))
-            if inner is not None and self._secret_places(inner):
-                named = self._hidden_items(inner, task.name == "celery.map", named)
+            given = {"args": list(args or ()), "kwargs": dict(kwargs or {})}
+            payload = self._without_secrets(task, inner, given)
         except Exception:
-            return _shown(f"<arguments of {type(args).__name__} and {type(kwargs).__name__}>")
-        return self.value({"args": listed, "kwargs": named})
+            shown = f"<arguments of {type(args).__name__} and {type(kwargs).__name__}>"
+            return _shown(shown), Exactness.LOST
+        if payload is given:
+            packet = self._whole(given)
+            if packet is not None:
+                return packet, Exactness.WHOLE
+        packet = self.value(payload)
+        if payload is not given or HIDDEN in packet.data:
+            return packet, Exactness.HIDDEN
+        return packet, _exactness(given, packet)
+
+    def _whole(self, value: Any) -> Packet | None:
+        """Return what gives the value back as it is, or None."""
+        try:
+            if _is_large(value) or self._redaction.masked(value) is not value:
+                return None
+            packet = encode(value, objects=False)
+            return packet if len(packet.data) <= MAX_BYTES else None
+        except Exception:
+            return None
+
+    def _without_secrets(self, task: Any, inner: Any, given: dict[str, Any]) -> dict[str, Any]:
+        """Return the arguments with those hidden that are secrets by their place; or *given*."""
+        args, kwargs = given["args"], given["kwargs"]
+        if self._secret_places(task):
+            args = self._hidden(task, list(args))
+        if inner is not None and self._secret_places(inner):
+            kwargs = self._hidden_items(inner, task.name == "celery.map", kwargs)
+        if kwargs is given["kwargs"] and all(map(is_, args, given["args"])):
+            return given
+        return {"args": args, "kwargs": kwargs}
+
+    def holds_secret(self, value: Any) -> bool:
+        """Say whether a secret is anywhere in the value, also in what objects keep to themselves.
+
+        Also true of what has too many pieces to look at.
+        """
+        seen: dict[int, Any] = {}
+        rest = [value]
+        while rest:
+            one = rest.pop()
+            if isinstance(one, _PLAIN) or id(one) in seen:
+                continue
+            seen[id(one)] = one
+            if len(seen) > MAX_PIECES:
+                return True
+            if isinstance(one, Mapping):
+                named = dict(one)
+            elif isinstance(one, list | tuple | Set):
+                rest.extend(one)
+                continue
+            else:
+                named = attributes_of(one)
+            if any(self._redaction.is_secret(key_name(key), item) for key, item in named.items()):
+                return True
+            rest.extend(named.values())
+        return False
 
     def value(self, value: Any) -> Packet:
         """Return any value; what no packet carries is there as its repr."""
@@ -131,6 +190,17 @@ class RecordedValues:
             if one.kind not in (one.KEYWORD_ONLY, one.VAR_KEYWORD)
             and self._redaction.is_secret(one.name, "")
         )
+
+
+def _exactness(given: Any, packet: Packet) -> Exactness:
+    if _is_large(given) or len(packet.data) > MAX_BYTES:
+        return Exactness.LARGE
+    try:
+        same = encode(given, objects=False) == packet
+    except Exception:
+        return Exactness.LOST
+    # A kind of dict was looked at for secrets, and there are none.
+    return Exactness.WHOLE if same else Exactness.LOST
 
 
 def _is_large(value: Any) -> bool:

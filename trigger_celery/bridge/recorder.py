@@ -13,19 +13,25 @@ from dataclasses import replace
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
-from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 from celery import signals, states
 
 from trigger_celery.bridge import context
-from trigger_celery.bridge.celery_times import delay_of, due_in
-from trigger_celery.bridge.fact_sender import FactSender, OpenExecution
+from trigger_celery.bridge.celery_task import registered
+from trigger_celery.bridge.celery_times import delay_of
+from trigger_celery.bridge.fact_sender import FactSender, OpenExecution, execution_key
+from trigger_celery.bridge.listening import leave, listen
+from trigger_celery.bridge.recorded_calls import RecordedCalls, about_of, note_serializer
+from trigger_celery.bridge.recorded_messages import Messages, Rejection, invalid, not_registered
+from trigger_celery.bridge.recorded_states import RecordedStates
 from trigger_celery.bridge.recorded_values import RecordedValues
 from trigger_celery.bridge.registry import REGISTRY
+from trigger_celery.bridge.sending_again import replayed_as
+from trigger_celery.bridge.time_limits import error_of, outcome_of, soft_limit_of
 from trigger_celery.engine.codec import dump_error
 from trigger_celery.engine.recording import About, Fact, end_detail, start_detail
 from trigger_celery.model.ids import op_id, run_id_of
 from trigger_celery.model.packet import JSON
-from trigger_celery.model.recorded import BACK, NOWHERE, RETRY, position
+from trigger_celery.model.recorded import BACK, NOWHERE, REJECTED, RETRY, position
 from trigger_celery.model.run_error import STRING_ERROR, RunError
 
 if TYPE_CHECKING:
@@ -65,8 +71,10 @@ class Recorder:
         self._settings: object = None
         self._rule: Any = None
         self._values = RecordedValues(())
+        self._calls: Any = None
         self._wanted: dict[str, bool] = {}
-        self._queues: dict[tuple[str, str], str] = {}
+        self._messages = Messages(trigger)
+        self._states = RecordedStates(self.sender)
         self._failed = False
         self._links = (
             (signals.after_task_publish, self._published),
@@ -77,18 +85,20 @@ class Recorder:
             (signals.task_failure, self._failed_task),
             (signals.task_revoked, self._revoked),
             (signals.task_unknown, self._unknown),
+            (signals.task_rejected, self._rejected),
             (signals.worker_process_shutdown, self._process_ends),
         )
 
     def connect(self) -> None:
         """Begin to listen."""
         for signal, handler in self._links:
-            signal.connect(handler, weak=False)
+            listen(signal, handler)
 
     def disconnect(self) -> None:
         """Stop listening, and send what is left."""
         for signal, handler in self._links:
-            signal.disconnect(handler)
+            leave(signal, handler)
+        self._states.give_back()
         self.sender.stop()
 
     def forget(self, task: str) -> None:
@@ -96,6 +106,7 @@ class Recorder:
         self._wanted.pop(task, None)
 
     def _fail(self, problem: Exception) -> None:
+        self.sender.miss()
         if not self._failed:
             self._failed = True
             logger.warning(
@@ -113,15 +124,12 @@ class Recorder:
         wanted = self._wanted.get(task)
         if wanted is None:
             wanted = self._look_up(task)
-            if task in self._tasks:  # another may still be registered
+            if self._task(task) is not None:  # another may still be registered
                 self._wanted[task] = wanted
         return wanted
 
-    @property
-    def _tasks(self) -> Any:
-        """The app's tasks. `app.tasks` would finalize the app, which a publish does not."""
-        app: Any = self._trigger.app
-        return app._tasks
+    def _task(self, name: str) -> Any:
+        return registered(self._trigger.app, name)
 
     def _is_ours(self, task: Any) -> bool:
         """Whether a task of the bound app tells: others in this process have signals, too."""
@@ -131,6 +139,9 @@ class Recorder:
         settings = self._trigger.settings
         self._rule = settings.record
         self._values = RecordedValues((*settings.redact, *settings.mask))
+        self._calls = RecordedCalls(self._values, self._trigger.app.conf)
+        self._states.configure(self._values)
+        self._messages.configure()
         self._wanted.clear()
         self._settings = settings
 
@@ -138,54 +149,35 @@ class Recorder:
         definition = REGISTRY.tasks.get(task)
         if definition is not None and definition.plain is None:
             return False  # the engine's own
-        own = getattr(self._tasks.get(task), "record", None)
+        own = getattr(self._task(task), "record", None)
         return own if isinstance(own, bool) else self._rule.fits(task)
 
     # What a message says
 
-    def _queue(self, exchange: str | None, routing_key: str | None) -> str:
-        """Return the queue that messages to an exchange go to."""
-        place = exchange or "", routing_key or ""
-        if not place[0]:
-            return place[1]
-        name = self._queues.get(place)
-        if name is None:
-            if len(self._queues) >= 1000:  # routing keys may be anything
-                self._queues.clear()
-            queues = list(self._trigger.app.amqp.queues.values())  # publishing adds to them
-            fitting = (
-                queue.name
-                for queue in queues
-                if queue.exchange.name == place[0] and queue.routing_key in (place[1], "#")
-            )
-            name = self._queues[place] = next(fitting, place[1] or place[0])
-        return name
-
-    def _about(
-        self, message: dict[str, Any], task: str, queue: str, kind: str = "", *, blind: bool = False
-    ) -> About:
-        parent, root = message.get("parent_id"), message.get("root_id")
-        return About(str(message["id"]), task, queue, parent, root, kind, blind=blind)
-
     def _called(self, task: str, kwargs: Any) -> Any:
         """Return the task that a task of Celery's own calls for each item of a list, or None."""
-        return self._tasks.get(kwargs["task"]["task"]) if task in _OF_LISTS else None
+        return self._task(kwargs["task"]["task"]) if task in _OF_LISTS else None
 
     def _add_published(
-        self, message: dict[str, Any], task: str, queue: str, args: Any, kwargs: Any
+        self, message: dict[str, Any], task: str, queue: str, body: tuple[Any, ...], options: Any
     ) -> None:
+        args, kwargs, canvas = body
         now = time.monotonic()
-        known = self._tasks.get(task)
-        packet = self._values.payload(known, args, kwargs, self._called(task, kwargs))
+        known, again = self._task(task), replayed_as(message["id"])
+        kept = None if again is None else again.kept
+        if kept is None:
+            inner = self._called(task, kwargs)
+            kept = self._calls.published(known, args, kwargs, inner, options)
+        repeated = "" if again is None else again.text
         self.sender.add(
             Fact(
                 run_id_of(str(message["id"])),
                 "p",
                 _position(message),
                 now,
-                about=self._about(message, task, queue, packet.type, blind=known is None),
-                payload=packet.data,
-                detail=due_in(message.get("eta")),
+                about=about_of(message, task, queue, kept, blind=known is None, again=repeated),
+                payload=kept.payload,
+                detail=self._messages.detail(message, task, in_chord=bool(canvas.get("chord"))),
             )
         )
 
@@ -195,18 +187,20 @@ class Recorder:
         routing_key: Any = None, **_: Any,
     ) -> None:  # fmt: skip
         """Task: a message is on the broker. Of protocol 1 the worker will tell."""
-        if context.sending.get() is not self._trigger:
+        sending = context.sending.get()
+        if sending is None or sending[0] is not self._trigger:
             return  # another app's
         if not isinstance(body, tuple) or not headers or "id" not in headers:
             return
         task = headers.get("task") or sender
         if self._is_wanted(task):
-            queue = self._queue(getattr(exchange, "name", exchange), routing_key)
-            self._add_published(headers, task, queue, body[0], body[1])
+            queue = self._messages.queue(getattr(exchange, "name", exchange), routing_key)
+            self._add_published(headers, task, queue, body, sending[1])
 
     @_never_raise
     def _received(self, request: Any = None, **_: Any) -> None:
         """The worker's main process has a message. Only those that wait there are of interest."""
+        note_serializer(request)
         if request.eta and self._is_ours(request.task):
             message = request.request_dict
             self.sender.add(
@@ -215,14 +209,12 @@ class Recorder:
                     "p",
                     _position(message),
                     time.monotonic(),
-                    about=self._about(message, request.name, self._queue_of(message)),
-                    detail=due_in(request.eta),
+                    about=about_of(message, request.name, self._messages.queue_of(message)),
+                    detail=self._messages.detail(
+                        message, request.name, in_chord=_ignored_in_chord(request)
+                    ),
                 )
             )
-
-    def _queue_of(self, message: Any) -> str:
-        info = message.get("delivery_info") or {}
-        return self._queue(info.get("exchange"), info.get("routing_key"))
 
     # What the process that executes says
 
@@ -241,7 +233,7 @@ class Recorder:
             return
         message = vars(request)
         inner = self._called(sender.name, kwargs)
-        packet = self._values.payload(sender, args, kwargs, inner)
+        kept = self._calls.received(sender, args, kwargs, inner, message)
         again = bool((request.delivery_info or {}).get("redelivered"))
         fact = Fact(
             run_id_of(task_id),
@@ -249,12 +241,13 @@ class Recorder:
             _position(message),
             time.monotonic(),
             execution=op_id(),
-            about=self._about(message, sender.name, self._queue_of(message), packet.type),
-            payload=packet.data,
+            about=about_of(message, sender.name, self._messages.queue_of(message), kept),
+            payload=kept.payload,
             detail=start_detail(request.hostname or "", again),
         )
+        self._states.watch(sender)
         self.sender.follow_fork()
-        self.sender.open[task_id] = OpenExecution(fact)
+        self.sender.open[execution_key(task_id, message)] = OpenExecution(fact)
         self.sender.add(fact)
 
     @_never_raise
@@ -267,7 +260,7 @@ class Recorder:
         **_: Any,
     ) -> None:
         """An execution is over, however. Failures and retries have been told."""
-        execution = self.sender.open.pop(task_id, None)
+        execution = self.sender.open.pop(execution_key(task_id, vars(sender.request)), None)
         if execution is None or execution.said:
             return
         if state == states.SUCCESS:
@@ -284,16 +277,16 @@ class Recorder:
     def _tell(self, task: Any, task_id: str, request: Any, detail: str, error: RunError) -> None:
         """Tell how an execution ended: one of this process, or of a pool process that is gone."""
         text = dump_error(error)
-        execution = self.sender.open.get(task_id)
+        execution = self.sender.open.get(execution_key(task_id, request or {}))
         if execution is not None:
             if not execution.said:
                 self.sender.end(execution, detail, text)
             return
         message = {} if request is None else request
         where = _position(message) if message else NOWHERE
-        about = About(task_id, task.name, self._queue_of(message), None, None, "")
+        about = About(task_id, task.name, self._messages.queue_of(message), None, None, "")
         if message:
-            about = self._about(message, task.name, self._queue_of(message))
+            about = about_of(message, task.name, self._messages.queue_of(message))
         self.sender.add(
             Fact(
                 run_id_of(task_id), "e", where, time.monotonic(),
@@ -305,11 +298,14 @@ class Recorder:
     def _retried(
         self, sender: Any = None, request: Any = None, reason: Any = None, **_: Any
     ) -> None:
-        """An execution ended with `self.retry()` or `autoretry_for`."""
-        if request.is_eager or _in_attempt() or not self._is_ours(sender):
+        """An execution ended with `self.retry()` or `autoretry_for`.
+
+        Without a reason a worker that ends has stopped it, and its message is delivered again.
+        """
+        if reason is None or request.is_eager or _in_attempt() or not self._is_ours(sender):
             return
         cause = reason.exc if isinstance(reason.exc, BaseException) else reason
-        error = RunError.of(cause)
+        error = error_of(cause, soft_limit_of(request, sender))
         if error.stack_trace is not None:
             error = replace(error, stack_trace=error.stack_trace[-MAX_REASON:])
         detail = end_detail(RETRY, delay_of(reason.when))
@@ -329,11 +325,11 @@ class Recorder:
         known = request.id == task_id
         if (known and request.is_eager) or _in_attempt() or not self._is_ours(sender):
             return
-        error = RunError.of(exception)
+        error = error_of(exception, soft_limit_of(request, sender))
         if error.stack_trace is None or exception.__traceback__ is None:
             error = replace(error, stack_trace=str(getattr(einfo, "traceback", None) or "") or None)
         message = vars(request) if known else None
-        self._tell(sender, task_id, message, end_detail(_outcome(exception)), error)
+        self._tell(sender, task_id, message, end_detail(outcome_of(exception)), error)
 
     # What only the worker's main process knows
 
@@ -354,27 +350,35 @@ class Recorder:
 
     @_never_raise
     def _unknown(
-        self, message: Any = None, name: Any = None, id: Any = None, **_: Any  # noqa: A002
-    ) -> None:  # fmt: skip
+        self, sender: Any = None, message: Any = None, name: Any = None, **told: Any
+    ) -> None:
         """The worker threw a message away whose task it does not know."""
+        self._thrown_away(sender, message, name, told.get("id"), not_registered(name))
+
+    @_never_raise
+    def _rejected(self, sender: Any = None, message: Any = None, exc: Any = None, **_: Any) -> None:
+        """The worker threw a message away that it may not or cannot read."""
         headers = getattr(message, "headers", None) or {}
-        if not (isinstance(id, str) and isinstance(name, str) and self._is_wanted(name)):
+        self._thrown_away(sender, message, headers.get("task"), headers.get("id"), invalid(exc))
+
+    def _thrown_away(
+        self, consumer: Any, message: Any, name: Any, task_id: Any, why: Rejection
+    ) -> None:
+        if consumer is None or consumer.app is not self._trigger.app:
+            return  # the worker of another app in this process
+        if not (isinstance(task_id, str) and isinstance(name, str) and self._is_wanted(name)):
             return
-        info = message.delivery_info or {}
-        queue = self._queue(info.get("exchange"), info.get("routing_key"))
-        error = RunError.internal(
-            "TASK_NOT_REGISTERED",
-            f"the worker does not know the task {name!r}: it threw the message away",
-        )
+        headers = getattr(message, "headers", None) or {}
+        queue = self._messages.queue_of({"delivery_info": message.delivery_info})
         self.sender.add(
             Fact(
-                run_id_of(id),
+                run_id_of(task_id),
                 "e",
                 _position(headers),
                 time.monotonic(),
-                about=self._about({**headers, "id": id}, name, queue),
-                detail=end_detail("FAILED"),
-                body=dump_error(error),
+                about=about_of({**headers, "id": task_id}, name, queue),
+                detail=end_detail(REJECTED, "", why.note(consumer.hostname)),
+                body=dump_error(why.error(consumer.hostname)),
             )
         )
 
@@ -383,11 +387,10 @@ class Recorder:
         self.sender.close()
 
 
+def _ignored_in_chord(request: Any) -> bool:
+    """Whether a message is of a chord's header; the body is decoded only where it may matter."""
+    return bool(request.ignore_result and request.chord)
+
+
 def _position(message: Any) -> str:
     return position(message.get("replaced_task_nesting"), message.get("retries"))
-
-
-def _outcome(problem: BaseException) -> str:
-    if isinstance(problem, SoftTimeLimitExceeded | TimeLimitExceeded):
-        return "TIMED_OUT"
-    return "CRASHED" if isinstance(problem, WorkerLostError) else "FAILED"

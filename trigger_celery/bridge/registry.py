@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -38,6 +39,10 @@ class PlainTask(Protocol):
 
     def arguments(self, payload: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return what the task is called with in a run of this payload."""
+        ...
+
+    def called(self, task_id: str, number: int, payload: Any) -> AbstractContextManager[None]:
+        """Show the task the request of an attempt, where no worker does."""
         ...
 
 

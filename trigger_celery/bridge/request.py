@@ -19,7 +19,7 @@ from trigger_celery.model import trigger_options as labels
 from trigger_celery.model.duration import Delay, parse_delay
 from trigger_celery.model.idempotency import DEFAULT_TTL_MS, IdempotencyKey, scoped_key
 from trigger_celery.model.ids import run_id
-from trigger_celery.model.packet import encode
+from trigger_celery.model.packet import Packet, encode
 
 if TYPE_CHECKING:
     from trigger_celery.bridge.binding import TriggerCelery
@@ -91,11 +91,11 @@ def build_run(
     """Return the run to create; nothing is stored yet.
 
     Without a *definition* the payload is not validated, and queue and worker queue are those
-    that workers declared for the id.
+    that workers declared for the id. A payload may be encoded already.
     """
     if definition is not None and definition.schema is not None:
         payload = definition.schema.dump(definition.schema.parse(payload, task_id))
-    packet = encode(payload)
+    packet = payload if type(payload) is Packet else encode(payload)
     place = trigger.placement(definition, task_id)
     durable = current_durable()
     extras = _inherited(place, durable)

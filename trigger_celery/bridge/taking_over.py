@@ -10,29 +10,32 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final
 
 from celery.backends.base import DisabledBackend
 from celery.exceptions import Retry as CeleryRetry
-from celery.utils import uuid
 
 from trigger_celery.bridge import context
 from trigger_celery.bridge.celery_calls import Call, CeleryCalls
-from trigger_celery.bridge.celery_options import LIMITS, sort_options
-from trigger_celery.bridge.celery_task import canvas_shown
+from trigger_celery.bridge.celery_options import LIMITS, TIMES, sort_options
+from trigger_celery.bridge.celery_task import canvas_shown, registered
 from trigger_celery.bridge.registry import REGISTRY, TaskDefinition
 from trigger_celery.bridge.result import KeptResult, result_of_run
+from trigger_celery.bridge.routing import queue_of
+from trigger_celery.bridge.taken_arguments import arguments_of, is_exact, pack
 from trigger_celery.bridge.taken_options import TakenOptions
+from trigger_celery.bridge.taken_results import eta_of, expect_reply, expiry_of, inherited_priority
+from trigger_celery.bridge.taken_states import showing_states
+from trigger_celery.bridge.task_ids import new_task_id
 from trigger_celery.engine.continuing import change_call
 from trigger_celery.errors import (
-    InvalidOptionError,
     PayloadNotSerializableError,
     PayloadTooLargeError,
 )
-from trigger_celery.model.packet import encode
 from trigger_celery.model.task_options import check_task_id
 
 if TYPE_CHECKING:
@@ -45,6 +48,7 @@ PRIORITY_STEP: Final = 60.0
 
 _HIGH_FIRST: Final = ("amqp", "amqps", "pyamqp", "librabbitmq", "qpid")
 _ROUTES: Final = ("queue", "exchange", "routing_key")
+_OF_TASK: Final = ("expires", "ignore_result", "priority", *LIMITS)
 
 
 @dataclass(slots=True)
@@ -71,14 +75,7 @@ class TakenTask:
 
     def arguments(self, payload: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return what the task is called with. Raises InvalidOptionError."""
-        fits = isinstance(payload, Mapping) and set(payload) <= {"args", "kwargs"}
-        args, kwargs = (payload.get("args"), payload.get("kwargs")) if fits else (None, payload)
-        if not fits or not isinstance(args or [], list | tuple):
-            raise InvalidOptionError(
-                f"task {self.task.name!r} is a Celery task: the payload of its runs is "
-                f"{{'args': […], 'kwargs': {{…}}}}, not {payload!r:.60}"
-            )
-        return tuple(args or ()), dict(kwargs or {})
+        return arguments_of(self.task.name, payload)
 
     def replace(self) -> None:
         """Let attempts of runs go through us."""
@@ -100,8 +97,22 @@ class TakenTask:
                 context.current_call.reset(token)
 
         task.run = run
+        task.update_state = showing_states(task, definition)
         task.AsyncResult = functools.partial(_result, task)
         task.__trace__ = None  # made of the function that it was
+
+    @contextmanager
+    def called(self, task_id: str, number: int, payload: Any) -> Iterator[None]:
+        """Show the task the request of an attempt, where no worker does: inline."""
+        args, kwargs = self.arguments(payload)
+        asked = {"id": task_id, "retries": number - 1, "called_directly": False}
+        self.task.push_request(args=args, kwargs=kwargs, **asked)
+        token = context.current_call.set(Attempt(task_id, number - 1, args, kwargs))
+        try:
+            yield
+        finally:
+            context.current_call.reset(token)
+            self.task.pop_request()
 
     def give_back(self) -> None:
         """Let the task be as it was."""
@@ -148,7 +159,7 @@ class TakenTask:
         )
 
 
-_REPLACED: Final = ("run", "AsyncResult", "__trace__")
+_REPLACED: Final = ("run", "AsyncResult", "update_state", "__trace__")
 
 
 def _named(call: Any, function: Any) -> Any:
@@ -203,7 +214,7 @@ class TakenOver:
         """Whether calls of a task with this name make runs; the task need not be known here."""
         if name in self._tasks:
             return True
-        task = self._trigger.app._tasks.get(name)  # type: ignore[attr-defined]
+        task = registered(self._trigger.app, name)
         if task is not None:
             return self._take(name, task)
         return self._options_of(name) is not None
@@ -271,7 +282,7 @@ class TakenOver:
                 unfit,
                 extra={"action": "call_not_taken_over", "task": name},
             )
-            return self._calls.send_plain(name, args, kwargs, **options)
+            return self._calls.send(name, args, kwargs, **options)
 
     def _make(
         self,
@@ -284,9 +295,15 @@ class TakenOver:
         app: Any = self._trigger.app
         taken = self._tasks.get(name)
         said = self._options_of(name) if taken is None else taken.options
-        options["task_id"] = options.get("task_id") or uuid()
-        worker_queue = self._worker_queue(name, args, kwargs, options)
+        options["task_id"] = options.get("task_id") or new_task_id()
+        worker_queue, is_given = self._worker_queue(name, args, kwargs, options)
+        if taken is not None and options.get("task_type") is None:  # called by its name
+            for own in _OF_TASK:
+                options.setdefault(own, getattr(taken.task, own))
         priority = options.pop("priority", None)
+        if priority is None:
+            priority = inherited_priority(app, options)
+        limits = [options.get(limit) for limit in LIMITS]
         if taken is not None:
             for limit in LIMITS:  # as before: the pool sees to those of the task
                 if options.get(limit) == getattr(taken.task, limit):
@@ -297,42 +314,48 @@ class TakenOver:
             given["priority"] = self._head_start(priority)
         sorted_options = sort_options(name, given, warn=False)
         side = sorted_options.side
+        if any(given.get(name) for name in TIMES):
+            side["eta"] = eta_of(given)
+        if given.get("expires") is not None:
+            side["expires"] = expiry_of(given["expires"])
+        if any(limits):
+            side["timelimit"] = limits
         side["delivery_info"] = {
             "exchange": "", "routing_key": worker_queue, "priority": priority, "redelivered": False,
         }  # fmt: skip
         backend = app.backend if taken is None else taken.task.backend
         stored = not isinstance(backend, DisabledBackend)
-        payload = {"args": list(args), "kwargs": kwargs}
-        call = Call(definition, name, payload, sorted_options, stored, worker_queue)
-        made = self._calls.make(call)
-        if not stored or made.id != options["task_id"]:
-            return made
-        return KeptResult(made.id, backend=backend, task_name=name, app=app)
+        expect_reply(app, backend, side)
+        exact = is_exact(None if taken is None else taken.task, app.conf, options)
+        payload = pack(args, kwargs, exact=exact)
+        call = Call(definition, name, payload, sorted_options, stored, worker_queue, is_given)
+        made: KeptResult = self._calls.make(call)
+        if stored and made.id == options["task_id"]:
+            made = KeptResult(made.id, backend=backend, task_name=name, app=app)
+        made.ignored = bool(side.get("ignore_result"))  # then `get()` does not wait
+        return made
 
     def _worker_queue(
         self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
-    ) -> str:
-        """Return the Celery queue that the call would have gone to: its workers execute the run."""
+    ) -> tuple[str, bool]:
+        """Return the Celery queue that the call would have gone to: its workers execute the run.
+
+        And whether the caller says so, by options or routes: then it counts before what workers say.
+        """
         app: Any = self._trigger.app
         asked = {key: options.pop(key, None) for key in _ROUTES}
         asked = {key: value for key, value in asked.items() if value is not None}
         taken = self._tasks.get(name)
-        if not asked and taken is not None and taken.definition.worker_queue:
-            return str(taken.definition.worker_queue)
-        task = None if taken is None else taken.task
-        routed = app.amqp.router.route(asked, name, args, kwargs, task)
-        queue = routed.get("queue")
-        if queue is None and routed.get("routing_key"):
-            queue = next(
-                (
-                    one
-                    for one in app.amqp.queues.values()
-                    if one.routing_key == routed["routing_key"]
-                    and routed.get("exchange") in (None, "", one.exchange.name)
-                ),
-                None,
-            )
-        return str(getattr(queue, "name", queue) or app.conf.task_default_queue)
+        if not asked:
+            said = self._options_of(name) if taken is None else taken.definition
+            if said is not None and said.worker_queue:
+                return said.worker_queue, taken is None
+        task, router = None if taken is None else taken.task, app.amqp.router
+        if asked:
+            return queue_of(app, router.route(asked, name, args, kwargs, task)), True
+        route = router.lookup_route(name, args, kwargs, {}, task)
+        routed = router.expand_destination(route or app.conf.task_default_queue)
+        return queue_of(app, routed), bool(route)
 
     def _head_start(self, priority: Any) -> float:
         """Return the seconds for one of Celery's priorities, whose sense is the broker's."""
@@ -352,7 +375,7 @@ class TakenOver:
         when = options.get("eta") or options.get("countdown")
         execution: Any = context.current_execution.get()
         if (args, kwargs) != (tuple(attempt.args), attempt.kwargs):
-            packet = encode({"args": list(args), "kwargs": kwargs})
+            packet = pack(args, kwargs)
             grant = execution.grant
             store, scope = self._trigger.store, self._trigger.scope
             if store.run_blocking(change_call(scope, grant.id, grant.epoch, payload=packet)):

@@ -6,20 +6,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
+from weakref import ref
 
 from billiard import common as billiard_common
 from billiard.einfo import ExceptionInfo
+from billiard.pool import ApplyResult
 from billiard.process import current_process
 from celery import _state
 from celery.app import trace as celery_trace
 from celery.concurrency.base import BasePool, apply_target
 from celery.exceptions import Ignore, Reject, Retry, WorkerLostError
+from celery.utils.functional import maybe_list
 from celery.utils.nodenames import gethostname
 from celery.utils.threads import get_ident
-from celery.worker import state
+from celery.worker import control, state
 from celery.worker.request import Request
 from greenlet import GreenletExit
 
@@ -31,8 +35,11 @@ __all__ = [
     "Request",
     "Retry",
     "WorkerLostError",
+    "acting_as",
     "active_requests",
+    "after_revoke",
     "apply_target",
+    "as_failure",
     "before_soft_shutdown",
     "being_terminated",
     "cause",
@@ -41,6 +48,8 @@ __all__ = [
     "current_process",
     "dropped",
     "follow_job",
+    "keep_once_sent",
+    "most_at_once",
     "scale",
     "shutting_down_cold",
     "task_ready",
@@ -70,6 +79,20 @@ def follow_job(task: Any) -> None:
     tasks: Any = _state
     tasks._task_stack.__ident_func__ = _ident
     task.request_stack.__ident_func__ = _ident
+
+
+@contextmanager
+def acting_as(task: Any, request: Any) -> Iterator[None]:
+    """Let Celery take this for the task under way: what is sent meanwhile is sent by it."""
+    stacks: Any = _state
+    request.called_directly = False  # as its tracer says it
+    stacks._task_stack.push(task)
+    task.request_stack.push(request)
+    try:
+        yield
+    finally:
+        task.request_stack.pop()
+        stacks._task_stack.pop()
 
 
 def trace(
@@ -114,10 +137,72 @@ def before_soft_shutdown(worker: Any, call: Callable[[], None]) -> None:
     worker.wait_for_soft_shutdown = call_and_wait
 
 
+def after_revoke(told: Callable[[Any, list[Any], bool], None]) -> Callable[[], None]:
+    """Let *told* hear what this process is told to revoke: app, task ids, and whether to terminate.
+
+    Returns what takes it back.
+    """
+    commands: dict[str, Any] = vars(control.Panel)["data"]
+    before = {name: commands[name] for name in ("revoke", "terminate")}
+
+    def revoke(state: Any, task_id: Any, terminate: bool = False, **options: Any) -> Any:
+        answer = before["revoke"](state, task_id, terminate=terminate, **options)
+        told(state.app, list(maybe_list(task_id) or ()), bool(terminate))
+        return answer
+
+    def terminate(state: Any, signal: Any, task_id: Any, **_: Any) -> Any:
+        return revoke(state, task_id, terminate=True, signal=signal)
+
+    ours = {"revoke": revoke, "terminate": terminate}
+    commands.update(ours)
+
+    def undo() -> None:
+        for name, command in ours.items():
+            if commands.get(name) is command:
+                commands[name] = before[name]
+
+    return undo
+
+
 def dropped(result: Any) -> bool:
-    """Tell whether the pool forgot a job: it does so when the broker's connection is lost."""
+    """Tell whether the pool forgot a job, which it had not begun. See `keep_once_sent`."""
     cache = getattr(result, "_cache", None)
     return cache is not None and result._job not in cache
+
+
+def keep_once_sent(result: Any) -> None:
+    """Let prefork's pool not forget a job that one of its processes has got, or gets just now.
+
+    It does so when the broker's connection is lost and when the worker ends, for then a message is
+    delivered again. A run is not: the process executes it, and its end would be told to nobody.
+    """
+    if isinstance(result, ApplyResult):
+        vars(result)["discard"] = _Discard(ref(result))
+
+
+class _Discard:
+    """Stands for a job's `discard`, without a circle of references for every job."""
+
+    __slots__ = ("_result",)
+
+    def __init__(self, result: ref[Any]) -> None:
+        self._result = result
+
+    def __call__(self) -> None:
+        result = self._result()
+        if result is None or (result._write_to is not None and result._write_to._is_alive()):
+            return
+        type(result).discard(result)
+
+
+def as_failure(problem: Any) -> Any:
+    """Return an exception in what Celery's requests take for a failure; such a thing as it is."""
+    if not isinstance(problem, BaseException):
+        return problem
+    try:  # it wants a traceback
+        raise problem
+    except BaseException:
+        return ExceptionInfo()
 
 
 def cause(failure: Any) -> BaseException:
@@ -139,10 +224,20 @@ def was_killed(problem: BaseException) -> bool:
     return isinstance(problem, WorkerLostError) and "signal 9" in str(problem)
 
 
+def most_at_once(worker: Any) -> int:
+    """Return how much a worker executes at once when it has grown as far as it may."""
+    pool = worker.pool
+    most = worker.max_concurrency if hasattr(pool, "grow") else None
+    return int(most or pool.num_processes or 1)
+
+
 def scale(worker: Any) -> None:
-    """Let the autoscaler look, as it does by itself for broker messages only; on the hub."""
+    """Let the autoscaler look, as it does by itself for broker messages only; on the hub.
+
+    Not with threads and solo: these pools cannot grow, and its look fails.
+    """
     autoscaler = getattr(worker, "autoscaler", None)
-    if autoscaler is not None:
+    if autoscaler is not None and hasattr(worker.pool, "grow"):
         autoscaler.maybe_scale()
 
 

@@ -45,21 +45,26 @@ Outcome = tuple[int, Any, float, Ending | None]
 """Celery's (failed, value, seconds), and how the attempt ended: None when the run was given up."""
 
 
-def run_in_pool(grant: Grant, request: dict[str, Any]) -> Outcome | ExceptionInfo:
-    """Execute one attempt.
+def run_in_pool(
+    grant: Grant, request: dict[str, Any], soft_limit: float | None = None
+) -> Outcome | ExceptionInfo:
+    """Execute one attempt. *soft_limit*: the seconds after which the pool interrupts it.
 
     Raises no Exception: some pools would never tell the parent.
     """
     try:
-        return _execute(context.current(), grant, request)
+        return _execute(context.current(), grant, request, soft_limit)
     except Exception:
         logger.exception("an attempt ended outside of its task")
         return ExceptionInfo()
 
 
-def _execute(trigger: TriggerCelery, grant: Grant, request: dict[str, Any]) -> Outcome:
+def _execute(
+    trigger: TriggerCelery, grant: Grant, request: dict[str, Any], soft_limit: float | None
+) -> Outcome:
     holder = _hold(trigger, grant)
     execution = holder.execution
+    execution.soft_limit = soft_limit
     task = trigger.app.tasks[grant.task]
     follow_job(task)
     capture_logs(trigger)

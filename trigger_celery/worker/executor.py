@@ -46,6 +46,7 @@ from trigger_celery.worker.completing import as_exception, completion
 from trigger_celery.worker.failing import SAY_THEMSELVES, delay_after, ending_of_failure
 from trigger_celery.worker.grounds import BESIDE, ON_LOOP, Ground, InThread, keep, run_now
 from trigger_celery.worker.parking import RunParking
+from trigger_celery.worker.plain_results import pack_result
 from trigger_celery.worker.run_context import context_of
 from trigger_celery.worker.traced_attempt import execute, hook_span
 
@@ -59,7 +60,7 @@ class RunExecution:
 
     __slots__ = (
         "_belongings", "_ctx", "_how", "_signal", "began", "canceled", "definition", "durable", "ending",
-        "grant", "hooked", "hooks", "log", "parking", "promise", "stage", "trigger",
+        "grant", "hooked", "hooks", "log", "parking", "promise", "soft_limit", "stage", "trigger",
     )  # fmt: skip
 
     parking: RunParking
@@ -88,6 +89,8 @@ class RunExecution:
         self.hooked = bool(definition.hooks or REGISTRY.hooks)
         self.hooks: AttemptHooks | None = None
         self.promise: RunPromise | None = None
+        self.soft_limit: float | None = None
+        """Seconds after which the pool raises SoftTimeLimitExceeded in the attempt."""
         self.began = time.time()
 
     @property
@@ -250,6 +253,8 @@ class RunExecution:
     def pack(self, value: Any) -> Packet:
         """Encode the output. Raises OutputError."""
         self.stage = "output"
+        if self.definition.plain is not None:
+            return pack_result(self, value)
         return encode(value, error=OutputError, too_large=OutputError, what="output")
 
     def done(self, packet: Packet) -> Ending:

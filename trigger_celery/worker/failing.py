@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from trigger_celery.bridge import precedence
 from trigger_celery.bridge.celery_calls import replaced_id
-from trigger_celery.bridge.celery_side import CANVAS, dump_side
+from trigger_celery.bridge.celery_side import CANVAS, REQUEUED, dump_side, load_side
+from trigger_celery.bridge.time_limits import error_of, is_over_limit
 from trigger_celery.engine.attempts import Ending
 from trigger_celery.engine.codec import dump_error
-from trigger_celery.engine.continuing import change_call
+from trigger_celery.engine.continuing import change_call, read_celery
 from trigger_celery.errors import (
     AbortTaskRunError,
     PayloadLostError,
@@ -63,9 +64,10 @@ def ending_of_failure(
         return _as_told(execution, problem, delay), problem
     starved = isinstance(problem, memory.OUT_OF_MEMORY)
     code = memory.CODE if starved else _CODES.get(execution.stage)
-    shown, error = as_exception(problem), _described(problem, code)
+    shown, error = as_exception(problem), _described(execution, problem, code)
     if delay is None:
-        status = "CRASHED" if starved else status
+        if starved or is_over_limit(problem):
+            status = "CRASHED" if starved else "TIMED_OUT"
         return Ending(grant.id, grant.epoch, "failed", status, error), shown
     seconds: Any = delay / 1000
     retry = CeleryRetry(exc=shown, when=seconds)
@@ -126,10 +128,23 @@ def _as_told(
     if delay is None:
         put_aside(execution, problem)
         return Ending(grant.id, grant.epoch, "done", JSON, "null")
+    if isinstance(problem, Reject):
+        _note_requeued(execution)
     cause = getattr(problem, "exc", None)
-    error = _described(cause if isinstance(cause, Exception) else problem, None)
+    error = _described(execution, cause if isinstance(cause, Exception) else problem, None)
     changed = Packet(grant.payload, grant.payload_type) if grant.changed else None
     return Ending(grant.id, grant.epoch, "retry", delay, error, changed)
+
+
+def _note_requeued(execution: RunExecution) -> None:
+    """Let the next attempt see what Celery shows of a message that comes again."""
+    grant, store = execution.grant, execution.trigger.store
+    text = store.run_blocking(read_celery(store.scope, grant.id))
+    side = load_side(text)
+    side[REQUEUED] = side.get(REQUEUED, 0) + 1
+    side["delivery_info"] = {**(side.get("delivery_info") or {}), "redelivered": True}
+    changed = dump_side(side, text[:1] or "x")
+    store.run_blocking(change_call(store.scope, grant.id, grant.epoch, changed))
 
 
 def put_aside(execution: RunExecution, problem: BaseException) -> None:
@@ -146,7 +161,7 @@ def put_aside(execution: RunExecution, problem: BaseException) -> None:
     store.run_blocking(change_call(scope, grant.id, grant.epoch, dump_side(left, "x")))
 
 
-def _described(problem: BaseException, code: str | None) -> str:
+def _described(execution: RunExecution, problem: BaseException, code: str | None) -> str:
     problem.__traceback__ = user_part(problem)
-    error = RunError.of(problem)
+    error = error_of(problem, execution.soft_limit)
     return dump_error(RunError(error.name, error.message, error.stack_trace, error.type, code))

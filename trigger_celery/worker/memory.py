@@ -25,6 +25,7 @@ from trigger_celery.model.retry import Retry, decide
 from trigger_celery.model.run import RunError
 from trigger_celery.worker.celery_internals import cause, was_killed
 from trigger_celery.worker.job import lost
+from trigger_celery.worker.time_limits import timed_out
 
 if TYPE_CHECKING:
     from trigger_celery.bridge.binding import TriggerCelery
@@ -63,6 +64,9 @@ def process_died(trigger: TriggerCelery, grant: Grant, problem: Any, kernel: Ker
     settings = trigger.settings
     policy = precedence.retry_of(grant.max_attempts, REGISTRY.tasks[grant.task], settings)
     exception = cause(problem)
+    over = timed_out(trigger.app.tasks[grant.task], grant, exception)
+    if over is not None:
+        return over
     message = f"{type(exception).__name__}: {exception}"
     if not (was_killed(exception) and kernel.take_one()):
         return lost(grant, policy, grant.attempt, message)

@@ -5,22 +5,29 @@ from __future__ import annotations
 import json
 import logging
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 from celery.utils.saferepr import saferepr
 
-from trigger_celery.bridge.celery_side import CANVAS
+from trigger_celery.bridge.celery_side import CANVAS, REQUEUED
 from trigger_celery.bridge.registry import REGISTRY, PlainTask
 from trigger_celery.bridge.result import revoke_run
+from trigger_celery.engine.admission import SHOWN, shown_of
 from trigger_celery.engine.attempts import Grant
 from trigger_celery.errors import OutOfMemoryError, StoreError
 from trigger_celery.model.trace import carrier_of
-from trigger_celery.worker.celery_internals import Request, cause, task_reserved
+from trigger_celery.worker.celery_internals import Request, as_failure, cause, task_reserved
 from trigger_celery.worker.daemon_threads import call_later
 
 logger = logging.getLogger("trigger_celery.worker")
 
 _EMBED: dict[str, Any] = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+_LEVELS = 3
+"""How deep they are shown where the app has no setting for it: before Celery 5.7."""
 
 
 class _Message:
@@ -43,9 +50,15 @@ class RunRequest(Request):
     cancelled = False
 
     def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
-        """Stop the attempt, because the worker ends."""
+        """Stop the attempt, because the worker ends.
+
+        Whether another one follows is decided by its run: the result backend is not told here that
+        one does. That would block, too, which gevent's loop does not let a signal's handler do.
+        """
         self.cancelled = True
-        super().cancel(pool, signal, emit_retry=emit_retry)
+        # Threads and solo cannot stop it. On solo the error would come up in the task's own code.
+        with suppress(NotImplementedError):
+            super().cancel(pool, signal, emit_retry=False)
 
     def terminate(self, pool: Any, signal: Any = None) -> None:
         """Cancel the run: what is asked for by `control.revoke(id, terminate=True)`.
@@ -61,7 +74,7 @@ class RunRequest(Request):
         problem = cause(exc_info)
         if isinstance(problem, MemoryError):
             exc_info.exception = OutOfMemoryError(str(problem) or "MemoryError")
-        super().on_failure(exc_info, send_failed_event, return_ok)
+        super().on_failure(as_failure(exc_info), send_failed_event, return_ok)
 
 
 def _cancel(task_id: str) -> None:
@@ -125,12 +138,29 @@ def celery_id(grant: Grant) -> str:
     return grant.id
 
 
+def _shown(worker: Any, grant: Grant, arguments: Arguments) -> list[str]:
+    """Return what is shown of args and kwargs: what the call says, else the text of them.
+
+    Of a task of ours the run's id, by which its payload is found.
+    """
+    said = shown_of(grant.options)
+    if _plain(grant) is None:
+        texts = [f"({grant.id},)", "{}"]
+        return [said.get(name, text) for name, text in zip(SHOWN, texts, strict=True)]
+    amqp, levels = worker.app.amqp, worker.app.conf.get("task_repr_maxlevels", _LEVELS)
+    sizes = amqp.argsrepr_maxsize, amqp.kwargsrepr_maxsize
+    return [
+        said[name] if name in said else saferepr(value, size, maxlevels=levels)
+        for name, value, size in zip(SHOWN, arguments, sizes, strict=True)
+    ]
+
+
 def _plain(grant: Grant) -> PlainTask | None:
     definition = REGISTRY.tasks.get(grant.task)
     return None if definition is None else definition.plain
 
 
-def call_of(grant: Grant, payload: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def call_of(grant: Grant, payload: Any) -> Arguments:
     """Return what the task is called with. Raises InvalidOptionError for what does not fit it."""
     plain = _plain(grant)
     return ((payload,), {}) if plain is None else plain.arguments(payload)
@@ -147,15 +177,14 @@ def complete_request(request: dict[str, Any], grant: Grant) -> None:
     request["retries"] = side.get("retries", 0) + grant.attempt - 1
     if _plain(grant) is None:
         request["ignore_result"] = True  # the run's end tells the result backend
+    request["retries"] -= side.get(REQUEUED, 0)
 
 
 def make_request(worker: Any, events: EventSender, task: Any, grant: Grant, payload: Any) -> Any:
     """Return the Request of one attempt, announced as received."""
     args, kwargs = call_of(grant, payload)
     is_plain = _plain(grant) is not None
-    shown, shown_kwargs = f"({grant.id},)", "{}"
-    if is_plain:
-        shown, shown_kwargs = saferepr(args), saferepr(kwargs)
+    shown, shown_kwargs = _shown(worker, grant, (args, kwargs))
     headers = {
         "lang": "py",
         "task": grant.task,
@@ -163,7 +192,7 @@ def make_request(worker: Any, events: EventSender, task: Any, grant: Grant, payl
         "root_id": grant.root_id or celery_id(grant),
         "parent_id": grant.parent_id,
         "retries": grant.attempt - 1 if grant.executing else grant.attempt,
-        "ignore_result": not is_plain,
+        "ignore_result": None if is_plain else True,  # None: what the task says
         "argsrepr": shown,
         "kwargsrepr": shown_kwargs,
         "headers": {},
@@ -185,6 +214,7 @@ def make_request(worker: Any, events: EventSender, task: Any, grant: Grant, payl
     )
     request.request_dict["args"] = args
     request.request_dict["kwargs"] = kwargs
+    request.request_dict["correlation_id"] = headers["id"]
     complete_request(request.request_dict, grant)
     task_reserved(request)
     if events.enabled:
@@ -193,9 +223,9 @@ def make_request(worker: Any, events: EventSender, task: Any, grant: Grant, payl
             name=grant.task,
             args=shown,
             kwargs=shown_kwargs,
-            root_id=headers["root_id"],
-            parent_id=headers["parent_id"],
-            retries=headers["retries"],
+            root_id=request.request_dict["root_id"],
+            parent_id=request.request_dict["parent_id"],
+            retries=request.request_dict["retries"],
             eta=None,
             expires=None,
         )

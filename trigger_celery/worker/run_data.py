@@ -10,9 +10,10 @@ from trigger_celery.bridge.celery_side import load_side
 from trigger_celery.bridge.durable import Durable
 from trigger_celery.bridge.live_metadata import load
 from trigger_celery.bridge.piping import drain
+from trigger_celery.bridge.registry import REGISTRY
 from trigger_celery.engine import waiting
 from trigger_celery.engine.attempts import Ending, Grant, fetch_payload
-from trigger_celery.engine.continuing import read_celery
+from trigger_celery.engine.continuing import read_celery, was_lost
 from trigger_celery.engine.offloading import put_away
 from trigger_celery.errors import RunLeaseLostError, StoreError, StoreUnavailableError
 from trigger_celery.model.packet import MAX_INLINE, Packet
@@ -33,6 +34,12 @@ def has_more(grant: Grant) -> bool:
 def _may_have_data(grant: Grant) -> bool:
     """Whether the run may have metadata already: first attempts know."""
     return grant.has_data or grant.attempt > 1 or grant.resumed
+
+
+def _is_plain(grant: Grant) -> bool:
+    """Whether the run is of a Celery task, which may have given it back itself."""
+    definition = REGISTRY.tasks.get(grant.task)
+    return definition is not None and definition.plain is not None
 
 
 def read_more(durable: Durable, trigger: TriggerCelery, grant: Grant) -> Flow[None]:
@@ -63,8 +70,14 @@ def _read(durable: Durable, trigger: TriggerCelery, grant: Grant) -> Flow[None]:
         durable.record = yield from waiting.read_record(trigger.scope, grant.id)
     if _may_have_data(grant):
         yield from load(durable, trigger, resumed=grant.resumed)
-    if grant.has_data:
-        grant.celery = load_side((yield from read_celery(trigger.scope, grant.id)))
+    if grant.has_data or (grant.attempt > 1 and _is_plain(grant)):
+        side = load_side((yield from read_celery(trigger.scope, grant.id)))
+        if grant.attempt > 1 and "delivery_info" in side:
+            info = side["delivery_info"]
+            info["redelivered"] = info.get("redelivered") or (
+                yield from was_lost(trigger.scope, grant.id)
+            )
+        grant.celery = side
     yield from fetch_payload(trigger.scope, grant)
 
 

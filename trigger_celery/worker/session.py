@@ -14,6 +14,7 @@ from typing import Any
 from trigger_celery.bridge import precedence
 from trigger_celery.bridge.binding import TriggerCelery
 from trigger_celery.bridge.registry import REGISTRY, Queue, TaskDefinition
+from trigger_celery.bridge.sending_again import BulkSender
 from trigger_celery.engine import sessions
 from trigger_celery.engine.admission import labels_of
 from trigger_celery.engine.attempts import Grant
@@ -280,7 +281,10 @@ class ServiceRunner:
                 Sweeper(scope, settings.lease_ms(), settings.run_retention, on_crashed),
                 Pruner(scope),
                 BulkActions(
-                    scope, settings.run_retention, lambda task: trigger.placement(None, task)
+                    scope,
+                    settings.run_retention,
+                    lambda task: trigger.placement(None, task),
+                    BulkSender(trigger),
                 ),
             )
             if service.name not in without

@@ -16,6 +16,7 @@ from typing import Any
 
 from trigger_celery.bridge.binding import TriggerCelery
 from trigger_celery.bridge.registry import REGISTRY
+from trigger_celery.bridge.time_limits import is_over_hard_limit
 from trigger_celery.engine import attempts, keys
 from trigger_celery.engine.attempts import Ending, Exchange, Grant
 from trigger_celery.engine.sessions import Owned
@@ -26,7 +27,10 @@ from trigger_celery.store.op import ask
 from trigger_celery.worker.celery_internals import (
     WorkerLostError,
     active_requests,
+    cause,
     dropped,
+    keep_once_sent,
+    most_at_once,
     scale,
     shutting_down_cold,
     task_ready,
@@ -42,6 +46,7 @@ from trigger_celery.worker.pool_news import PoolNews
 from trigger_celery.worker.recording import log_delay, log_refusal
 from trigger_celery.worker.request import EventSender, make_request
 from trigger_celery.worker.session import ServiceRunner, WorkerSession
+from trigger_celery.worker.time_limits import soft_limit
 
 logger = logging.getLogger("trigger_celery.worker")
 
@@ -137,10 +142,9 @@ class ThreadConsumer:
         self._news.put(None)
 
     def _free(self) -> int:
-        most = self._worker.max_concurrency or self._worker.pool.num_processes or 1
         jobs = list(self._jobs.values())
         plain = len(active_requests) - sum(job.request in active_requests for job in jobs)
-        return int(most) - len(jobs) - plain
+        return most_at_once(self._worker) - len(jobs) - plain
 
     def _pull(self) -> None:
         """A fault of ours must not leave a worker that looks alive and takes no runs."""
@@ -175,10 +179,7 @@ class ThreadConsumer:
                 ending = self._news.get_nowait()
 
     def _put_back_idle(self) -> None:
-        """Give back what will not begin here: what the pool forgot, and at the end all that waits.
-
-        A pool forgets what it has not begun when the broker's connection is lost.
-        """
+        """Give back what will not begin here: what the pool forgot, and at the end all that waits."""
         for job in list(self._jobs.values()):
             if job.waiting:
                 if self._closing:
@@ -283,7 +284,7 @@ class ThreadConsumer:
 
         job.result = self._worker.pool.apply_async(
             run_in_pool,
-            args=(grant, request.request_dict),
+            args=(grant, request.request_dict, soft_limit(self._worker, task)),
             accept_callback=accepted,
             timeout_callback=request.on_timeout,
             callback=lambda outcome: self._ended(job, outcome),
@@ -292,6 +293,7 @@ class ThreadConsumer:
             timeout=task.time_limit,
             correlation_id=grant.id,
         )
+        keep_once_sent(job.result)
         scale(self._worker)
 
     def _ended(self, job: Job, outcome: Outcome | Any) -> None:
@@ -332,7 +334,7 @@ class ThreadConsumer:
 
     def _broke(self, job: Job, problem: Any) -> None:
         """The pool's process died, or was killed for its time limit: record that for it."""
-        if self._closing or job.request.cancelled:
+        if (self._closing and not is_over_hard_limit(cause(problem))) or job.request.cancelled:
             # The session's end gives the run back.
             self._closing = True
             self._drop(job)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from celery.signals import worker_process_shutdown
@@ -43,6 +44,7 @@ _NO_SPAN: AbstractContextManager[None] = nullcontext()
 def _traced(
     execution: RunExecution, telemetry: Telemetry, how: Callable[[RunExecution], Any]
 ) -> Any:
+    _flush_with_the_process()
     grant = execution.grant
     queued: float | None = None
     if grant.attempt == 1 and not grant.resumed:
@@ -115,4 +117,7 @@ def _flush(**_: Any) -> None:
             trigger.telemetry.flush()
 
 
-worker_process_shutdown.connect(_flush, weak=False)
+@cache
+def _flush_with_the_process() -> None:
+    """Once in each process that executes attempts, however the pool has started it."""
+    worker_process_shutdown.connect(_flush, weak=False)

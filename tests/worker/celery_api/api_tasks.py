@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 import time
+from fractions import Fraction
 from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
 from celery import Celery, Task, current_task
-from celery.exceptions import Ignore, Reject
+from celery.backends.base import DisabledBackend
+from celery.backends.rpc import RPCBackend
+from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 
 from tests.waiting import wait_until
 from trigger_celery import AbortTaskRunError, TriggerCelery, queue, task, wait
@@ -99,6 +102,10 @@ def ours() -> SimpleNamespace:
         until(payload["gate"])
         return int(payload["value"])
 
+    @task(id="waits")
+    async def waits(payload: str) -> bool:
+        return (await wait.for_token(payload)).ok
+
     @task(id="fails")
     def fails(payload: Any) -> None:
         raise AbortTaskRunError(f"no {payload}")
@@ -142,6 +149,13 @@ def ours() -> SimpleNamespace:
 
 def app_of() -> Any:
     return current_task.app
+
+
+class Written:
+    """Says to Celery how it is written."""
+
+    def __json__(self) -> list[str]:
+        return ["written"]
 
 
 def plain(app: Celery) -> SimpleNamespace:
@@ -215,7 +229,8 @@ def taken(app: Celery) -> SimpleNamespace:
             name: getattr(request, name)
             for name in (
                 "id", "retries", "args", "kwargs", "hostname", "called_directly", "is_eager",
-                "parent_id", "root_id", "delivery_info", "headers", "correlation_id",
+                "parent_id", "root_id", "delivery_info", "headers", "correlation_id", "eta", "expires",
+                "timelimit", "argsrepr",
             )
         }  # fmt: skip
 
@@ -225,16 +240,76 @@ def taken(app: Celery) -> SimpleNamespace:
 
     @app.task(shared=False, bind=True, name="taken.says", max_retries=9)
     def says(self: Any, what: str) -> Any:
-        note("says", what=what, redelivered=self.request.retries)
+        redelivered = bool(self.request.delivery_info["redelivered"])
+        note("says", what=what, retries=self.request.retries, redelivered=redelivered)
         if what == "ignore":
             raise Ignore
         if what == "retry without raising" and not self.request.retries:
             return self.retry(countdown=0.02, throw=False)
-        if what == "once more" and current_execution.get().grant.attempt == 1:  # type: ignore[union-attr]
+        if what == "once more" and not redelivered:
             raise Reject("later", requeue=True)
         if what == "reject":
             raise Reject("never")
         return what
+
+    @app.task(shared=False, name="taken.soft", soft_time_limit=1)
+    def soft() -> None:
+        Event().wait(60)
+
+    @app.task(
+        shared=False,
+        name="taken.soft-again",
+        soft_time_limit=1,
+        autoretry_for=(SoftTimeLimitExceeded,),
+        retry_kwargs={"countdown": 0.02},
+        max_retries=1,
+    )
+    def soft_again() -> None:
+        Event().wait(60)
+
+    @app.task(shared=False, name="taken.hard", time_limit=1, acks_late=True)
+    def hard() -> None:
+        note("hard")
+        Event().wait(60)
+
+    @app.task(
+        shared=False,
+        bind=True,
+        name="taken.hard-again",
+        time_limit=1,
+        acks_late=True,
+        acks_on_failure_or_timeout=False,
+    )
+    def hard_again(self: Any) -> bool:
+        if not self.request.delivery_info["redelivered"]:
+            Event().wait(60)
+        return True
+
+    @app.task(shared=False, bind=True, name="taken.progress")
+    def progress(self: Any, gate: str) -> str:
+        self.update_state(state="PROGRESS", meta={"done": 1, "token": "t0p"})
+        self.update_state("of-another", "PROGRESS", {"done": 2})
+        until(gate)
+        self.update_state(meta={"done": 3})
+        return "done"
+
+    @app.task(shared=False, name="taken.returns")
+    def returns(what: str) -> Any:
+        if what == "a child":
+            return looks.delay(1)
+        return add.delay(1) if what == "a result" else Written()
+
+    @app.task(
+        shared=False,
+        name="taken.replies",
+        backend=RPCBackend(app, serializer="pickle", accept=["json", "pickle"]),
+    )
+    def replies(value: int) -> Fraction | int:
+        return Fraction(1, value) if value > 1 else value
+
+    @app.task(shared=False, name="taken.tells-nobody", backend=DisabledBackend(app))
+    def tells_nobody(value: int) -> int:
+        return value
 
     @app.task(shared=False, name="taken.silent", ignore_result=True)
     def silent(value: int) -> int:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from celery import Celery
-from celery.result import EagerResult
+from celery.result import AsyncResult, EagerResult
 
 from tests.waiting import wait_until
 from tests.worker.celery_api.calling import PATIENCE, Api
 from trigger_celery import runs
+from trigger_celery import wait as trigger_wait
 from trigger_celery.model.ids import run_id_of
 
 pytestmark = pytest.mark.processes
@@ -68,6 +70,39 @@ def test_a_revoked_part_ends_its_chain_and_chord(api: Api) -> None:
     result.parent.parent.revoke()
     with pytest.raises(Exception, match="Revoked"):
         result.get(timeout=PATIENCE)
+
+
+def test_a_producer_without_the_library_revokes(api: Api) -> None:
+    """What has not begun is never executed, by Celery's id or the run's; what executes goes on."""
+    url = api.app.conf.broker_url
+    foreign = Celery("elsewhere", broker=url, backend=url, set_as_current=False)
+    gate = api.deployment.folder / uuid4().hex
+    gated = api.ours.gated.delay({"gate": str(gate), "value": 3})
+    wait_until(lambda: runs.retrieve(gated.id).sync().is_executing, "it executes")
+    token = trigger_wait.create_token().sync()
+    waits = api.ours.waits.delay(token.id)
+    wait_until(lambda: runs.retrieve(waits.id).sync().status == "WAITING", "it waits")
+    delayed = api.ours.double.apply_async((1,), countdown=600, task_id=f"mine-{uuid4()}")
+    taken = api.taken.add.apply_async((1,), countdown=600)
+    lists = [api.ours.double.apply_async((1,), countdown=600) for _ in range(3)]
+    foreign.AsyncResult(delayed.id).revoke()
+    foreign.control.revoke([taken.id, str(uuid4()), gated.id, waits.id, *(one.id for one in lists)])
+    revoked = [delayed, taken, *lists]
+    wait_until(
+        lambda: {str(runs.retrieve(one.id).sync().status) for one in revoked} == {"CANCELED"},
+        "they are cancelled",
+        timeout=30,
+    )
+    wait_until(lambda: foreign.AsyncResult(taken.id).state == "REVOKED", "the backend is told")
+    gate.touch()
+    assert wait_for_output(gated) == 3
+    assert str(runs.retrieve(waits.id).sync().status) == "WAITING"
+    foreign.control.revoke(waits.id, terminate=True)
+    wait_until(lambda: runs.retrieve(waits.id).sync().is_cancelled, "it is cancelled", timeout=30)
+
+
+def wait_for_output(result: AsyncResult[Any]) -> Any:
+    return runs.poll(result.id, timeout=30).sync().output
 
 
 def test_a_message_of_a_producer_without_the_library(api: Api) -> None:

@@ -9,17 +9,15 @@ from typing import Final
 from trigger_celery.cli.migration.constants import keyword_of, number_of, value_of
 from trigger_celery.cli.migration.facts import Facts
 from trigger_celery.cli.migration.findings import Candidate
-from trigger_celery.cli.migration.module import (
-    FUNCTIONS,
-    SENDING,
-    Function,
-    Module,
-    Place,
-    Task,
+from trigger_celery.cli.migration.module import FUNCTIONS, Function, Module, Place, Task
+from trigger_celery.cli.migration.waiting import (
+    LOOPS,
+    gives_result,
+    waited_for,
+    waits_for_each,
 )
 
 MAX_SLEEP: Final = 5
-_RESULTS: Final = frozenset({"get", "join", "join_native", "wait", "collect"})
 _LIMITS: Final = ("time_limit", "soft_time_limit")
 _NETWORK: Final = (
     "requests.", "urllib.request.", "urllib3.", "aiohttp.", "smtplib.", "ftplib.", "paramiko.",
@@ -38,34 +36,19 @@ def _task(module: Module, node: ast.AST, place: Place) -> Task | None:
 
 def check_results(module: Module, node: ast.AST, place: Place) -> Iterator[Candidate]:
     """TC102: a task waits for a result."""
-    if place.task is None or not (
-        isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
-    ):
+    if place.task is None:
         return
-    if node.func.attr not in _RESULTS:
-        return
-    source: ast.expr | None = node.func.value
-    if isinstance(source, ast.Name):
-        source = module.locals_of(place.task.node).get(source.id)
-    if isinstance(source, ast.Call) and _gives_result(module, source):
-        yield module.candidate(
-            "TC102", node, f"{place.task.name} waits for a result with .{node.func.attr}()"
-        )
+    if isinstance(node, ast.Call):
+        waited = waited_for(node)
+        if waited is not None and gives_result(module, place.task.node, waited):
+            yield _waits(module, node, place.task)
+    for call in waits_for_each(module, place.task.node, node):
+        yield _waits(module, call, place.task)
 
 
-def _gives_result(module: Module, call: ast.Call) -> bool:
-    name = module.dotted(call.func)
-    if name.rpartition(".")[2] in ("AsyncResult", "GroupResult") or name.endswith(
-        "GroupResult.restore"
-    ):
-        return True
-    if isinstance(call.func, ast.Attribute) and call.func.attr in SENDING:
-        return True
-    # group(…)(), chord(…)(…), chain(…)()
-    inner = call.func
-    return isinstance(inner, ast.Call) and module.dotted(inner.func) in (
-        "celery.group", "celery.chord", "celery.chain",
-    )  # fmt: skip
+def _waits(module: Module, call: ast.Call, task: Task) -> Candidate:
+    how = getattr(call.func, "attr", "get")
+    return module.candidate("TC102", call, f"{task.name} waits for a result with .{how}()")
 
 
 def check_retries(module: Module, node: ast.AST, place: Place) -> Iterator[Candidate]:
@@ -163,10 +146,24 @@ def check_locks(module: Module, node: ast.AST, place: Place) -> Iterator[Candida
         yield module.candidate("TC112", node, f"{place.task.name} takes a lock with SET NX")
     elif module.dotted(node.func).endswith("cache.add"):
         yield module.candidate("TC112", node, f"{place.task.name} takes a lock with cache.add")
-    elif isinstance(node.func, ast.Attribute) and node.func.attr == "lock":
-        owner = module.dotted(node.func.value).lower()
-        if "redis" in owner or owner.endswith(("cache", "client", "conn")):
-            yield module.candidate("TC112", node, f"{place.task.name} takes a lock of Redis")
+    elif (
+        isinstance(node.func, ast.Attribute)
+        and node.func.attr == "lock"
+        and _is_a_client(module, place.task, node.func.value)
+    ):
+        yield module.candidate("TC112", node, f"{place.task.name} takes a lock of Redis")
+
+
+def _is_a_client(module: Module, task: Task, owner: ast.expr) -> bool:
+    name = module.dotted(owner).lower()
+    if "redis" in name or name.endswith(("cache", "client", "conn")):
+        return True
+    if isinstance(owner, ast.Name):  # r = redis.Redis()
+        made = module.locals_of(task.node).get(owner.id) or module.globals.get(owner.id)
+        owner = made if made is not None else owner
+    return isinstance(owner, ast.Call) and any(
+        server in module.dotted(owner.func).lower() for server in ("redis", "valkey")
+    )
 
 
 def check_progress(module: Module, node: ast.AST, place: Place) -> Iterator[Candidate]:
@@ -227,7 +224,7 @@ def check_sleeps(module: Module, node: ast.AST, place: Place) -> Iterator[Candid
 
 
 CHECKS: Final = (
-    ((ast.Call,), check_results),
+    ((ast.Call, *LOOPS), check_results),
     ((ast.Call, ast.ExceptHandler, *FUNCTIONS), check_retries),
     (FUNCTIONS, check_options),
     (FUNCTIONS, check_limits),

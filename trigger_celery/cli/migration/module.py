@@ -115,6 +115,16 @@ class Module:
                     found[node.optional_vars.id] = node.context_expr
         return found
 
+    @property
+    def globals(self) -> dict[str, ast.expr]:
+        """What the names of the module are set to at its top; the last counts."""
+        found: dict[str, ast.expr] = {}
+        for node in self.tree.body:
+            if isinstance(node, ast.Assign):
+                names = (target for target in node.targets if isinstance(target, ast.Name))
+                found.update((name.id, node.value) for name in names)
+        return found
+
     def imports(self, *packages: str) -> bool:
         """Whether something of one of the packages is imported."""
         return any(origin.split(".")[0] in packages for origin in self.names.values())
