@@ -94,7 +94,13 @@ def shop(trigger: TriggerCelery) -> Iterator[Celery]:
     def pay(card: str, secret: str = "") -> None:
         pass
 
+    _purge(app)
     yield app
+    _purge(app)
+
+
+def _purge(app: Celery) -> None:
+    """Empty the broker: it is one for all tests of a process."""
     with app.connection_for_write() as connection:
         for queue in ("celery", "special", "other"):
             connection.default_channel.queue_declare(queue)
