@@ -358,6 +358,28 @@ def test_a_run_of_the_engine_is_left_alone(recorder: Recording, engine: Engine) 
     assert engine.fields(run) == before
 
 
+def test_a_record_gives_way_to_the_run_that_is_made_of_its_message(
+    recorder: Recording, engine: Engine
+) -> None:
+    """The producer did not know that the task makes runs; a worker that does has the message."""
+    run, parent = run_id_of("t"), run_id_of("parent")
+    about = About("t", "old.task", "celery", parent, parent, JSON, again=f"{run}\x1e\x1espring")
+    fact = Fact(run, "p", "0", time.monotonic(), about=about, payload=f'"{"x" * 100}"')
+    recorder.send_facts([fact])
+    changes = int(engine.fields(run)["n"])
+    engine.register("w1", ["t"])
+    assert engine.create(id=run) == run
+    made = engine.read(run)
+    assert (made.recorded, made.status, made.tags, made.parent_id) == (False, "QUEUED", (), None)
+    assert int(engine.fields(run)["n"]) > changes
+    assert recorder.send("t", published(0, 0)) == 1, "what is told later does not count"
+    engine.create(id=run)
+    [grant] = engine.take()
+    engine.end(grant)
+    assert engine.status(run) == "COMPLETED"
+    assert engine.take() == []
+
+
 def test_the_engine_leaves_recorded_runs_alone(recorder: Recording, engine: Engine) -> None:
     recorder.send("t", published(0, 0))
     run = run_id_of("t")

@@ -38,6 +38,7 @@ from tests.worker import celery_uses, test_celery_internals
 
 CHECKED = {
     "billiard.einfo:ExceptionInfo": "test_cause_unwraps_what_pools_wrap",
+    "billiard.pool:ApplyResult": "test_a_pool_keeps_what_its_process_has_got",
     "billiard.process:current_process": "test_names_of_processes_and_nodes",
     "billiard:common": "test_the_flag_of_a_terminated_process",
     "celery.app.task:Context": "test_a_context_is_made_of_what_a_message_says",
@@ -76,6 +77,8 @@ CHECKED = {
     "__ident_func__": "test_ident_functions_of_the_stacks_can_be_replaced",
     "__trace__": "test_tracer",
     "_cache": "test_a_pool_forgets_a_job",
+    "_is_alive": "test_a_pool_keeps_what_its_process_has_got",
+    "_write_to": "test_a_pool_keeps_what_its_process_has_got",
     "_fixups": "test_fixups_of_an_app",
     "_get_current_object": "test_what_a_spawned_process_executes_with",
     "_job": "test_a_pool_forgets_a_job",

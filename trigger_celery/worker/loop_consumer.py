@@ -74,6 +74,7 @@ class LoopConsumer:
         self._session.on_lost = partial(self._soon, self._lose)
         self._session.on_audit = partial(self._soon, self._put_right)
         self._pool.resized = partial(self._soon, self._look)
+        self._pool.freed = self._plain_ended
         self._pool.before_stop = lambda: self.drain(0.0 if shutting_down_cold() else None)
 
         async def begin() -> None:
@@ -123,6 +124,10 @@ class LoopConsumer:
     def _look(self) -> None:
         self._hungry = True
         self._wake.set()
+
+    def _plain_ended(self) -> None:
+        if self._hungry and not self._closing:  # it may have waited for this place
+            self._soon(self._wake.set)
 
     def _lose(self, session: str) -> None:
         self._lost |= session == self._session.id

@@ -35,6 +35,8 @@ class TaskPool(BasePool):
         self.threads = DaemonThreads(self.limit or 1, "trigger-task")
         self._thread: threading.Thread | None = None
         self.resized: Any = None
+        self.freed: Any = None
+        """Called in its thread when a plain task has ended."""
         self.before_stop: Any = None
 
     def on_start(self) -> None:
@@ -63,8 +65,13 @@ class TaskPool(BasePool):
         """Execute a plain Celery task in a thread."""
         future = self.threads.submit(apply_target, target, args, kwargs, callback, accept_callback)
         self.plain_jobs.add(future)
-        future.add_done_callback(self.plain_jobs.discard)
+        future.add_done_callback(self._plain_ended)
         return future
+
+    def _plain_ended(self, future: Future[Any]) -> None:
+        self.plain_jobs.discard(future)
+        if self.freed is not None:
+            self.freed()
 
     def terminate_job(self, pid: int, signal: Any = None) -> None:
         """Cancel the run with this job number; threads cannot be stopped from outside."""

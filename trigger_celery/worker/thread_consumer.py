@@ -52,6 +52,8 @@ logger = logging.getLogger("trigger_celery.worker")
 
 UNSUBMITTED_FOR = 5.0
 """Seconds after which a run that the hub did not hand to the pool goes back to its queue."""
+PLAIN_LOOK = 0.05
+"""Seconds between looks while tasks of Celery's fill the pool: nobody tells us that one has ended."""
 COLD_PATIENCE = 5.0
 """Seconds for which a cold shutdown tries to record what has ended."""
 
@@ -60,11 +62,7 @@ class ThreadConsumer:
     """Pulls runs for a pool of processes or threads."""
 
     def __init__(
-        self,
-        trigger: TriggerCelery,
-        worker: Any,
-        session: WorkerSession,
-        services: ServiceRunner,
+        self, trigger: TriggerCelery, worker: Any, session: WorkerSession, services: ServiceRunner
     ) -> None:
         self._trigger = trigger
         self._worker = worker
@@ -128,7 +126,7 @@ class ThreadConsumer:
             self._main.join(patience)
 
     def _put_back(self, job: Job) -> None:
-        """Give back a run whose next attempt has not begun: another worker goes on."""
+        """Give back a run whose next attempt has not begun."""
         self._drop(job)
         self._news.put(back(job.grant))
 
@@ -167,7 +165,10 @@ class ThreadConsumer:
         if self._endings or (want and self._hungry):
             self._exchange(want)
         elif not self._stopped:
-            self._read_news(LOOK_EVERY)
+            self._read_news(PLAIN_LOOK if self._waits_for_plain() else LOOK_EVERY)
+
+    def _waits_for_plain(self) -> bool:
+        return self._hungry and not self._closing and len(self._jobs) < most_at_once(self._worker)
 
     def _read_news(self, patience: float) -> None:
         """Collect what has ended, waiting for the first; None is only a wake-up."""

@@ -1,5 +1,5 @@
 -- create_runs: makes runs of one task, queued or delayed. A run id that exists is left alone, so
--- the call may be repeated; the run id is its operation id. A single run may be handed to an idle
+-- the call may be repeated; the run id is its operation id. A record of Celery's message gives way. A single run may be handed to an idle
 -- session at once: EXECUTING. Runs made in a run are its children; those made after it was
 -- canceled are canceled too.
 -- KEYS  scope
@@ -37,6 +37,7 @@ local now, us = clock()
 -- INCLUDE keep
 -- INCLUDE admit
 -- INCLUDE places
+-- INCLUDE give_way
 
 local wanted = (#ARGV - items + 1) / 3
 -- INCLUDE place
@@ -47,7 +48,9 @@ share(lane, base, now, any_queue, fixed)
 local answers, entries, soonest = {}, {}, math.huge
 for i = items, #ARGV, 3 do
   local id = ARGV[i]
-  if redis.call('EXISTS', key_run(id)) == 1 then
+  local is_there = redis.call('EXISTS', key_run(id)) == 1
+  local former = is_there and give_way(id) or nil
+  if is_there and not former then
     answers[#answers + 1] = 'again'
     -- In a pipeline of which the server did not know every script, a run may be created before
     -- its batch is announced, and may have ended by now.
@@ -67,8 +70,9 @@ for i = items, #ARGV, 3 do
         if batch == '' then return { 'full', queue, int(size) } end
         payload, details = turn_away(id, size, details)
       end
-      status, due, score = make(q, now, id, payload, details, options, parking)
+      status, due, score = make(q, now, id, payload, details, options, parking, former)
       if parent ~= '' then adopt(id, now) end
+      if former then follow_on(id, former) end
     end
     answers[#answers + 1] = status
 -- INCLUDE entered

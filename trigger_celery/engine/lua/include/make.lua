@@ -64,8 +64,9 @@ local function end_at_once(id, error, now)
 end
 
 -- options: nil or those of `admit`. parking: nil or where it waits for what is not declared yet.
+-- former: nil or what `give_way` answers.
 -- Returns the status, when the run is due, and its place in its lane.
-local function make(q, now, id, payload, details, options, parking)
+local function make(q, now, id, payload, details, options, parking, former)
   local mode, delay, prio, ptype, tags, metadata = parts_of(details)
   local due = due_at(mode, delay, now)
   local status = first_status(mode, due, now, parking)
@@ -94,7 +95,7 @@ local function make(q, now, id, payload, details, options, parking)
   end
   redis.call('HSET', key_run(id), unpack(fields, 1, last))
   index(id, q, status, tags, now)
-  announce(id, status, '1')
+  announce(id, status, former and former.n or '1', former and former.watch)
   if mode == 'failed' then end_at_once(id, payload, now) end
   return status, due, due - tonumber(prio)
 end
