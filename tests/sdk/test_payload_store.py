@@ -33,7 +33,7 @@ from trigger_celery import (
     wait,
 )
 from trigger_celery.bridge import context
-from trigger_celery.bridge.taking_over import Attempt
+from trigger_celery.bridge.taking_over.taken_over import Attempt
 from trigger_celery.engine import attempts, keys, offloading, querying
 from trigger_celery.engine.attempts import Grant
 from trigger_celery.engine.services.bulk_actions import BulkActions

@@ -10,7 +10,7 @@ import pytest
 from celery import Celery
 
 from trigger_celery import TriggerCelery
-from trigger_celery.bridge.recorded_messages import Messages
+from trigger_celery.bridge.recording.messages import Messages
 from trigger_celery.model.recorded import BEYOND_VISIBILITY, CHORD_WITHOUT_RESULT, notes_of
 
 

@@ -18,8 +18,8 @@ from celery.app.task import Context
 from tests.conftest import Environment
 from tests.waiting import wait_until
 from trigger_celery import Run, TriggerCelery, runs, task
-from trigger_celery.bridge import fact_sender
-from trigger_celery.bridge.recorded_values import MAX_BYTES, RecordedValues
+from trigger_celery.bridge.recording import fact_sender
+from trigger_celery.bridge.recording.values import MAX_BYTES, RecordedValues
 from trigger_celery.dev.embedded import EmbeddedServer
 from trigger_celery.engine import recording
 from trigger_celery.errors import InvalidOptionError, RunNotFoundError

@@ -32,9 +32,9 @@ from trigger_celery import (
 )
 from trigger_celery.bridge import context
 from trigger_celery.bridge.durable import Durable
-from trigger_celery.bridge.recorded_calls import RecordedCalls, note_serializer
-from trigger_celery.bridge.recorded_values import MAX_BYTES, RecordedValues
-from trigger_celery.bridge.sending_again import BulkSender
+from trigger_celery.bridge.recording.calls import RecordedCalls, note_serializer
+from trigger_celery.bridge.recording.sending_again import BulkSender
+from trigger_celery.bridge.recording.values import MAX_BYTES, RecordedValues
 from trigger_celery.engine import keys, sessions
 from trigger_celery.engine.services.bulk_actions import LOOK_EVERY, BulkActions
 from trigger_celery.model.ids import run_id_of

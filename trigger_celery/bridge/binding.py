@@ -9,11 +9,11 @@ from trigger_celery import telemetry
 from trigger_celery.bridge import celery_task, context, precedence
 from trigger_celery.bridge.celery_calls import CeleryCalls
 from trigger_celery.bridge.listening import leave, listen
-from trigger_celery.bridge.recorder import Recorder
+from trigger_celery.bridge.recording.recorder import Recorder
 from trigger_celery.bridge.registry import REGISTRY, TaskDefinition
 from trigger_celery.bridge.run_log import LogSender
 from trigger_celery.bridge.spawned_processes import SpawnedProcess
-from trigger_celery.bridge.taking_over import TakenOver
+from trigger_celery.bridge.taking_over.taken_over import TakenOver
 from trigger_celery.bridge.task_ids import leave_parts_of_canvas, name_parts_of_canvas
 from trigger_celery.bridge.worker_options import add_worker_options, remove_worker_options
 from trigger_celery.engine import keys

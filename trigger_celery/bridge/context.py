@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from trigger_celery.bridge.belongings import Belongings
     from trigger_celery.bridge.binding import TriggerCelery
     from trigger_celery.bridge.durable import Scope
+    from trigger_celery.bridge.recording.sending_again import Replayed
     from trigger_celery.bridge.registry import TaskDefinition
-    from trigger_celery.bridge.sending_again import Replayed
-    from trigger_celery.bridge.taking_over import Attempt
+    from trigger_celery.bridge.taking_over.taken_over import Attempt
 
 
 EnvironmentType = Literal["PRODUCTION", "STAGING", "DEVELOPMENT", "PREVIEW"]
@@ -224,7 +224,7 @@ current_scope: ContextVar[Scope | None] = ContextVar("trigger_scope", default=No
 current_execution: ContextVar[Execution | None] = ContextVar("trigger_execution", default=None)
 
 current_call: ContextVar[Attempt | None] = ContextVar("trigger_call", default=None)
-"""The call of a Celery task that was taken over; see `taking_over.py`."""
+"""The call of a Celery task that was taken over; see `taking_over/taken_over.py`."""
 
 current_span: ContextVar[OpenSpan | None] = ContextVar("trigger_span", default=None)
 
@@ -234,7 +234,7 @@ sending: ContextVar[tuple[TriggerCelery, Mapping[str, Any]] | None] = ContextVar
 """The binding whose app sends a message, and its options: Celery's signals of publishing do not tell."""
 
 replaying: ContextVar[Replayed | None] = ContextVar("trigger_replaying", default=None)
-"""The call that repeats a recorded run; see `sending_again.py`."""
+"""The call that repeats a recorded run; see `recording/sending_again.py`."""
 
 named_ids: ContextVar[Iterator[str] | None] = ContextVar("trigger_named_ids", default=None)
 """The task ids of what follows a final run; see `task_ids.py`."""

@@ -3,7 +3,7 @@
 Payload and what is shown of it, tags, metadata as it was triggered, queue (if it is still known),
 concurrency key, machine and whether it is a test. Not its idempotency key, delay, TTL, priority, attempts, maximum duration,
 version and parents: a replay is a run of its own, of the code there is now. Of a recorded run: what
-it takes to send its message again, which `bridge/sending_again.py` does.
+it takes to send its message again, which `bridge/recording/sending_again.py` does.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ from typing import Any
 from trigger_celery.bridge import context
 from trigger_celery.bridge.binding import TriggerCelery
 from trigger_celery.bridge.durable import Durable, current_durable
+from trigger_celery.bridge.recording.sending_again import SAME, send_again
 from trigger_celery.bridge.request import build_run, check_options
-from trigger_celery.bridge.sending_again import SAME, send_again
 from trigger_celery.engine.admission import Extras
 from trigger_celery.engine.querying import not_found
 from trigger_celery.engine.replaying import Original, copy_of, read_originals

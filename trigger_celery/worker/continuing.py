@@ -25,7 +25,7 @@ from kombu.exceptions import OperationalError
 
 from trigger_celery.bridge.celery_side import Side, dump_side, load_side
 from trigger_celery.bridge.registry import REGISTRY
-from trigger_celery.bridge.taken_results import keeps_results
+from trigger_celery.bridge.taking_over.results import keeps_results
 from trigger_celery.bridge.task_ids import ids_named
 from trigger_celery.engine.continuing import claim, continued, note_progress
 from trigger_celery.engine.querying import read_run

@@ -11,8 +11,8 @@ from celery.result import ResultBase
 from kombu.utils.json import dumps, loads
 
 from trigger_celery.bridge.celery_side import goes_on
-from trigger_celery.bridge.recorded_values import RecordedValues
-from trigger_celery.bridge.taken_results import keeps_results
+from trigger_celery.bridge.recording.values import RecordedValues
+from trigger_celery.bridge.taking_over.results import keeps_results
 from trigger_celery.errors import OutputError
 from trigger_celery.model.packet import Packet, encode
 

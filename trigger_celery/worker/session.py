@@ -13,8 +13,8 @@ from typing import Any
 
 from trigger_celery.bridge import precedence
 from trigger_celery.bridge.binding import TriggerCelery
+from trigger_celery.bridge.recording.sending_again import BulkSender
 from trigger_celery.bridge.registry import REGISTRY, Queue, TaskDefinition
-from trigger_celery.bridge.sending_again import BulkSender
 from trigger_celery.engine import sessions
 from trigger_celery.engine.admission import labels_of
 from trigger_celery.engine.attempts import Grant

@@ -21,10 +21,10 @@ from kombu.serialization import loads
 from trigger_celery.bridge import context
 from trigger_celery.bridge.celery_task import registered
 from trigger_celery.bridge.queue_option import queue_of_trigger
-from trigger_celery.bridge.recorded_calls import KeptCall
+from trigger_celery.bridge.recording.calls import KeptCall
 from trigger_celery.bridge.registry import REGISTRY
 from trigger_celery.bridge.request import check_options
-from trigger_celery.bridge.taken_arguments import OF_PLAIN_DATA, arguments_of
+from trigger_celery.bridge.taking_over.arguments import OF_PLAIN_DATA, arguments_of
 from trigger_celery.engine.querying import list_workers
 from trigger_celery.engine.recording import repeats
 from trigger_celery.engine.replaying import Original, recorded_before

@@ -26,10 +26,15 @@ from trigger_celery.bridge.celery_task import canvas_shown, registered
 from trigger_celery.bridge.registry import REGISTRY, TaskDefinition
 from trigger_celery.bridge.result import KeptResult, result_of_run
 from trigger_celery.bridge.routing import queue_of
-from trigger_celery.bridge.taken_arguments import arguments_of, is_exact, pack
-from trigger_celery.bridge.taken_options import TakenOptions
-from trigger_celery.bridge.taken_results import eta_of, expect_reply, expiry_of, inherited_priority
-from trigger_celery.bridge.taken_states import showing_states
+from trigger_celery.bridge.taking_over.arguments import arguments_of, is_exact, pack
+from trigger_celery.bridge.taking_over.options import TakenOptions
+from trigger_celery.bridge.taking_over.results import (
+    eta_of,
+    expect_reply,
+    expiry_of,
+    inherited_priority,
+)
+from trigger_celery.bridge.taking_over.states import showing_states
 from trigger_celery.bridge.task_ids import new_task_id
 from trigger_celery.engine.continuing import change_call
 from trigger_celery.errors import (

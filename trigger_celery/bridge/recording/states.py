@@ -8,8 +8,8 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from trigger_celery.bridge.fact_sender import FactSender, execution_key
-from trigger_celery.bridge.recorded_values import RecordedValues
+from trigger_celery.bridge.recording.fact_sender import FactSender, execution_key
+from trigger_celery.bridge.recording.values import RecordedValues
 from trigger_celery.model.metadata import size_of
 from trigger_celery.model.packet import JSON, SUPER_JSON, dump_json
 from trigger_celery.model.task_options import MAX_METADATA_BYTES

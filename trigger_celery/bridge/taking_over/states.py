@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from trigger_celery.bridge import context
 from trigger_celery.bridge.live_metadata import metadata_of
-from trigger_celery.bridge.recorded_states import GIVEN, state_document
-from trigger_celery.bridge.recorded_values import RecordedValues
+from trigger_celery.bridge.recording.states import GIVEN, state_document
+from trigger_celery.bridge.recording.values import RecordedValues
 
 if TYPE_CHECKING:
     from trigger_celery.bridge.durable import Durable

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from kombu import serialization
 
-from trigger_celery.bridge.recorded_values import MAX_BYTES, RecordedValues
-from trigger_celery.bridge.taken_arguments import OF_PLAIN_DATA, is_same
+from trigger_celery.bridge.recording.values import MAX_BYTES, RecordedValues
+from trigger_celery.bridge.taking_over.arguments import OF_PLAIN_DATA, is_same
 from trigger_celery.engine.recording import About
 from trigger_celery.model.message import Body, Exactness, Sent
 from trigger_celery.model.packet import JSON, Packet, decode

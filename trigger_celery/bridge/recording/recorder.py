@@ -18,14 +18,14 @@ from celery import signals, states
 from trigger_celery.bridge import context
 from trigger_celery.bridge.celery_task import registered
 from trigger_celery.bridge.celery_times import delay_of
-from trigger_celery.bridge.fact_sender import FactSender, OpenExecution, execution_key
 from trigger_celery.bridge.listening import leave, listen
-from trigger_celery.bridge.recorded_calls import RecordedCalls, about_of, note_serializer
-from trigger_celery.bridge.recorded_messages import Messages, Rejection, invalid, not_registered
-from trigger_celery.bridge.recorded_states import RecordedStates
-from trigger_celery.bridge.recorded_values import RecordedValues
+from trigger_celery.bridge.recording.calls import RecordedCalls, about_of, note_serializer
+from trigger_celery.bridge.recording.fact_sender import FactSender, OpenExecution, execution_key
+from trigger_celery.bridge.recording.messages import Messages, Rejection, invalid, not_registered
+from trigger_celery.bridge.recording.sending_again import replayed_as
+from trigger_celery.bridge.recording.states import RecordedStates
+from trigger_celery.bridge.recording.values import RecordedValues
 from trigger_celery.bridge.registry import REGISTRY
-from trigger_celery.bridge.sending_again import replayed_as
 from trigger_celery.bridge.time_limits import error_of, outcome_of, soft_limit_of
 from trigger_celery.engine.codec import dump_error
 from trigger_celery.engine.recording import About, Fact, end_detail, start_detail
