@@ -8,6 +8,7 @@ import pytest
 from celery import Celery, chord, group
 from kombu.exceptions import OperationalError
 
+from tests.broker import ids_taken_off
 from tests.deploying import deploy
 from tests.driving import LEASE, Engine
 from trigger_celery import TriggerCelery, task
@@ -22,17 +23,6 @@ def waiting(app: Celery) -> int:
 
 def taken_off(app: Celery) -> int:
     return len(ids_taken_off(app))
-
-
-def ids_taken_off(app: Celery) -> list[str]:
-    """Return the ids of the messages that wait, and take them off the broker."""
-    with app.connection_for_write() as connection:
-        queue = app.amqp.queues["celery"](connection.default_channel)
-        queue.declare()
-        found = []
-        while (message := queue.get(no_ack=True)) is not None:
-            found.append(message.headers["id"])
-        return found
 
 
 def test_a_backend_that_is_away_does_not_repeat_callbacks(

@@ -13,6 +13,7 @@ import pytest
 from celery import Celery, canvas, chain, chord, group
 from kombu.utils.uuid import uuid
 
+from tests.broker import ids_taken_off
 from tests.deploying import deploy
 from tests.driving import Engine
 from trigger_celery import (
@@ -68,14 +69,7 @@ class Sender:
 
     def taken_off(self) -> list[str]:
         """Return the ids of the messages that wait, and take them off the broker."""
-        app: Any = self._trigger.app
-        with app.connection_for_write() as connection:
-            queue = app.amqp.queues["celery"](connection.default_channel)
-            queue.declare()
-            found = []
-            while (message := queue.get(no_ack=True)) is not None:
-                found.append(message.headers["id"])
-            return found
+        return ids_taken_off(self._trigger.app)
 
 
 @pytest.fixture

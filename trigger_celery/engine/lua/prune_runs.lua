@@ -9,6 +9,7 @@
 -- INCLUDE change
 -- INCLUDE lanes
 -- INCLUDE data
+-- INCLUDE unlist
 local now = clock()
 local DAY = 86400000
 
@@ -48,26 +49,15 @@ local function leave_indexes(id, kind)
   if kind ~= 'run' then return end
   redis.call('DEL', key_watch(id))
   redis.call('ZREM', key_continuing(), id)
-  local f = redis.call('HMGET', key_run(id), 'status', 'task', 'queue', 'tags', 'idem', 'deb',
-    'labels', 'links', 'rec')
-  if not f[1] then
+  local f = redis.call('HMGET', key_run(id), 'idem', 'deb')
+  if not unlist(id) then
     lost[#lost + 1] = id
     return
   end
-  if f[5] and redis.call('GET', key_idem(f[5])) == id then redis.call('DEL', key_idem(f[5])) end
-  if f[6] and redis.call('GET', key_debounce(f[6])) == id then
-    redis.call('DEL', key_debounce(f[6]))
+  if f[1] and redis.call('GET', key_idem(f[1])) == id then redis.call('DEL', key_idem(f[1])) end
+  if f[2] and redis.call('GET', key_debounce(f[2])) == id then
+    redis.call('DEL', key_debounce(f[2]))
   end
-  local parent = f[8] and string.match(f[8], '^[^\30]+')
-  if parent then redis.call('ZREM', key_children(parent), id) end
-  redis.call('ZREM', key_index_status(f[1]), id)
-  redis.call('ZREM', key_index_task(token(f[2])), id)
-  redis.call('ZREM', key_index_queue(token(f[3])), id)
-  for tag in string.gmatch(f[4] or '', '[^\31]+') do
-    redis.call('ZREM', key_index_tag(token(tag)), id)
-  end
-  for label in string.gmatch(f[7] or '', '[^\31]+') do redis.call('ZREM', key_index_label(label), id) end
-  if f[9] then redis.call('ZREM', key_recorded(), id) end
 end
 
 -- Records that expired by themselves, as no worker ran for a week behind their retention: they are

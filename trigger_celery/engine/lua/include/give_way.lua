@@ -1,26 +1,17 @@
 -- A run may be recorded before it is made: its producer did not know that the task makes runs, and a
 -- worker that does has the message now. The record gives way, or the message would be lost.
 -- INCLUDE data
+-- INCLUDE unlist
 -- RARE
 local function give_way(id)
-  local f = redis.call('HMGET', key_run(id), 'rec', 'status', 'task', 'queue', 'tags', 'labels',
-    'links', 'n', 'watch')
+  local f = redis.call('HMGET', key_run(id), 'rec', 'n', 'watch')
   if not f[1] then return nil end
-  local parent = string.match(f[7] or '', '^[^\30]+')
-  if parent then redis.call('ZREM', key_children(parent), id) end
-  redis.call('ZREM', key_index_status(f[2]), id)
-  redis.call('ZREM', key_index_task(token(f[3])), id)
-  redis.call('ZREM', key_index_queue(token(f[4])), id)
-  for tag in string.gmatch(f[5] or '', '[^\31]+') do
-    redis.call('ZREM', key_index_tag(token(tag)), id)
-  end
-  for label in string.gmatch(f[6] or '', '[^\31]+') do redis.call('ZREM', key_index_label(label), id) end
-  redis.call('ZREM', key_recorded(), id)
+  unlist(id)
   redis.call('ZREM', key_retention(), id)
   all_data('DEL', id)
   redis.call('DEL', key_run(id), key_payload(id), key_output(id), key_error(id), key_reasons(id),
     key_message(id))
-  return { n = int(tonumber(f[8]) + 1), watch = f[9] }
+  return { n = int(tonumber(f[2]) + 1), watch = f[3] }
 end
 
 -- The run that was made goes on where its record was, for those who follow it.
